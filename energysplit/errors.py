@@ -1,0 +1,68 @@
+"""Every error energysplit raises; each says what was given, what was expected and what to do next.
+
+Errors that come from wrong input are also `ValueError`s, so callers need not know this package to catch them.
+The command line turns `InputError` into exit code 2 and `CheckFailed` into exit code 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EnergysplitError(Exception):
+    """Base of every error energysplit raises."""
+
+
+class InputError(EnergysplitError, ValueError):
+    """What was given can't be used; the message says what was expected."""
+
+
+class UnsupportedModel(InputError):
+    """The model holds an operation whose channels energysplit can't follow; the message names it."""
+
+
+class RecipeError(InputError):
+    """A recipe can't be read: file, key, what was expected, nearest valid key."""
+
+
+class BudgetError(InputError):
+    """A budget can't be met or does not fit its provider."""
+
+
+class DataError(InputError):
+    """A data folder is absent or empty, or its images don't fit the model."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint, index file or journal is missing or damaged; the message names the file."""
+
+
+class RunError(InputError):
+    """A run folder can't be used as asked: it holds another run, or the recipe changed."""
+
+
+class MissingExtra(InputError):
+    """An optional package is needed for what was asked; the message names the extra."""
+
+
+class SolverFailed(EnergysplitError):
+    """The optimiser behind an allocation ended without an optimal solution; nothing was chosen in its place."""
+
+
+class CheckFailed(EnergysplitError):
+    """A check of energysplit's own work failed (function kept, parity, budget); nothing after it was kept."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The sentence that proposes the nearest known word, or lists the known ones.
+
+    Example:
+        >>> nearest("latancy", ["latency", "macs"])
+        "did you mean 'latency'?"
+        >>> nearest("zzz", ["latency", "macs"])
+        'known: latency, macs'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

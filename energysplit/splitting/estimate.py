@@ -1,0 +1,100 @@
+"""Splitting indices from data: directions on one sample, values on another.
+
+An index found and evaluated on the same images is optimistic: the direction fits their noise. So values, with their
+standard error, come from held-out images wherever they are given.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from energysplit.errors import InputError, nearest
+from energysplit.graph import Network
+from energysplit.splitting import exact, lobpcg, rmsprop
+from energysplit.splitting.capture import CurvatureRule, LinearRule, Loss
+from energysplit.splitting.operator import Batches, SplittingOperator
+from energysplit.splitting.solution import Eigenpairs
+from energysplit.types import SplitIndex
+
+METHODS = ("lobpcg", "rmsprop", "exact")
+
+
+def splitting_index(
+    net: Network,
+    batches: Batches,
+    loss_fn: Loss,
+    *,
+    method: str = "lobpcg",
+    curvature: CurvatureRule = "exact",
+    linear: LinearRule = "skip",
+    held_out: Batches | None = None,
+    signed: bool = False,
+    sweeps: int | None = None,
+    seed: int = 0,
+    growing: bool = False,
+    kink_beta: float = 3.0,
+) -> dict[str, SplitIndex]:
+    """Splitting indices and directions of all neurons of all splittable groups that bend.
+
+    Args:
+        net: the network; evaluated in eval mode and left as it was.
+        batches: (input, target) pairs the directions are found on.
+        loss_fn: (output, target) -> mean loss over the batch.
+        method: "lobpcg", "rmsprop" (the paper's; batches are cut into its 64 images) or "exact".
+        curvature: "exact" follows the channel through all its nonlinearities, "producer" is the paper's.
+        linear: "skip" leaves out groups without nonlinearity, "unit" puts sigma'' = 1 there.
+        held_out: (input, target) pairs the values are taken on; without them values are those of `batches`,
+            optimistic, with a standard error that does not know it.
+        signed: both ends of the spectrum; not in this version.
+        sweeps: passes over the sample; None: the solver's default.
+        seed: of the random start.
+        growing: lobpcg makes its first sweeps on a quarter of the batches.
+        kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
+
+    Returns:
+        Group -> `SplitIndex`. A step e along a direction changes the loss by e^2/2 times the value, to second order
+        (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added).
+
+    Raises:
+        InputError: an option is unknown, there are no images, or a loss is not finite.
+    """
+    if method not in METHODS:
+        raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
+    if signed:
+        raise InputError("signed=True given: signed splitting is not in this version; use signed=False")
+    if sweeps is not None and sweeps < 1:
+        raise InputError(f"sweeps={sweeps} given; at least 1 expected")
+    if method == "rmsprop":
+        batches = _cut(batches, rmsprop.BATCH)
+    settings = {"curvature": curvature, "linear": linear, "kink_beta": kink_beta}
+    operator = SplittingOperator(net, batches, loss_fn, **settings)  # type: ignore[arg-type]
+    found: Eigenpairs
+    if method == "exact":
+        found = exact.solve(operator)
+    elif method == "rmsprop":
+        found = rmsprop.solve(operator, seed=seed, sweeps=sweeps)
+    else:
+        found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing)
+    if held_out is not None:
+        operator = SplittingOperator(net, held_out, loss_fn, **settings, cache_bytes=0)  # type: ignore[arg-type]
+    evaluated = operator.evaluate(found.vectors)
+    return {
+        name: SplitIndex(
+            value=evaluated[name][0] if held_out is not None else found.values[name].cpu(),
+            direction={net.groups[name].producers[0]: vectors},
+            stderr=evaluated[name][1] if operator.images > 1 else None,
+            residual=found.residual[name].cpu(),
+            images=operator.images,
+            solver=method,
+            held_out=held_out is not None,
+        )
+        for name, vectors in found.vectors.items()
+    }
+
+
+def _cut(batches: Batches, size: int) -> list[tuple[Tensor, Tensor]]:
+    """The batches in pieces of at most `size` images."""
+    return [
+        pair for x, target in batches for pair in zip(torch.split(x, size), torch.split(target, size), strict=True)
+    ]

@@ -1,0 +1,344 @@
+"""Frozen records that pass between stages: layer cases, costs, groups, indices, allocations, journal records.
+
+Nothing here computes anything beyond its own consistency. Torch is imported for type checking only, so that
+`energysplit --help` and recipe errors stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from energysplit.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+Scope = Literal["network", "stage"]
+Combine = Literal["sum", "max"]
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One layer as a device runs it: a conv or linear with what is fused to it.
+
+    `kernel`, `stride`, `padding`, `dilation`, `in_size`, `out_size` are (height, width); a linear layer has kernel
+    (1, 1) and sizes (1, 1). `activation` and `batch_norm` say what directly follows and is fused by runtimes. A batch
+    norm that follows no conv or linear is a case of its own with op "batch_norm" and groups = channels.
+    """
+
+    op: Literal["conv1d", "conv2d", "linear", "batch_norm"]
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    in_size: tuple[int, int] = (1, 1)
+    out_size: tuple[int, int] = (1, 1)
+    bias: bool = False
+    batch_norm: bool = False
+    activation: str | None = None
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel reads one input channel only."""
+        return self.groups > 1 and self.groups == self.in_channels == self.out_channels
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A price with its interval and its origin.
+
+    `source` is one of "counted", "measured", "interpolated", "estimated", optionally followed by ": detail".
+    """
+
+    value: float
+    unit: str
+    low: float
+    high: float
+    source: str
+
+    @classmethod
+    def exact(cls, value: float, unit: str, source: str = "counted") -> Cost:
+        """A cost without uncertainty: low = value = high."""
+        return cls(value, unit, value, value, source)
+
+    def __add__(self, other: Cost) -> Cost:
+        """The sum; intervals add up (worst case), sources that differ are joined."""
+        if self.unit != other.unit:
+            raise InputError(f"can't add {self.unit} and {other.unit}: a network price has one unit")
+        source = self.source if self.source == other.source else f"{self.source} + {other.source}"
+        return Cost(
+            self.value + other.value, self.unit, self.low + other.low, self.high + other.high, source
+        )
+
+
+@runtime_checkable
+class CostProvider(Protocol):
+    """Prices a layer case. `combine` ("sum" unless declared) says how layers make a network."""
+
+    unit: str
+
+    def price(self, case: LayerCase) -> Cost:
+        """The price of one layer case, in `unit`."""
+        ...
+
+
+class Priceable(Protocol):
+    """What pricing and allocation need of a network: its groups and its layer cases at given widths."""
+
+    @property
+    def groups(self) -> Mapping[str, SplitGroup]:
+        """Split groups by name."""
+        ...
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of each group."""
+        ...
+
+    def cases(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        """Layer name -> case, at the present widths or at others."""
+        ...
+
+
+@dataclass(frozen=True)
+class SplitGroup:
+    """A channel space: who writes, carries and mixes its channels (module names), and whether it can be split."""
+
+    name: str
+    channels: int
+    producers: tuple[str, ...]
+    followers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    splittable: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SplitIndex:
+    """Splitting indices of one group.
+
+    value: shape (neurons,), loss per squared unit step times two: a step of size e changes the loss by e^2/2 value.
+    direction: producer name -> tensor shaped like that producer's weight; over all producers, a neuron's rows have
+        unit norm.
+    stderr: shape (neurons,), standard error of `value` over images' batches; None where there was one batch.
+    residual: shape (neurons,), ||S v - value v|| on the images the direction was found on.
+    images: number of images `value` is a mean over. held_out: whether they are others than the direction's.
+    solver: name of the eigen-solver.
+    """
+
+    value: Float[Tensor, " neurons"]
+    direction: dict[str, Tensor]
+    stderr: Float[Tensor, " neurons"] | None
+    residual: Float[Tensor, " neurons"]
+    images: int
+    solver: str
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A provider, a limit and a scope.
+
+    limit: absolute, in the provider's unit, or "1.5x" of the network's price: of the seed's for scope "network", of
+    the present network's for scope "stage".
+    """
+
+    provider: str | CostProvider
+    limit: float | str
+    scope: Scope = "network"
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Which neurons to split.
+
+    split: group -> sorted neuron numbers. predicted_gain: sum of -value of the chosen neurons (times the group's
+    weight where weights were given), never negative. price: budget name -> price of the grown network.
+    limit: budget name -> absolute limit. gap: relative distance of `predicted_gain` to the bound of the linear
+    relaxation at the last round's prices. shadow_price: budget name -> gain that one more unit of budget would buy
+    at the relaxation. status: a sentence.
+    """
+
+    split: dict[str, list[int]]
+    predicted_gain: float
+    price: dict[str, Cost]
+    limit: dict[str, float]
+    gap: float
+    shadow_price: dict[str, float]
+    status: str
+    method: str = "milp"
+    rounds: int = 0
+
+
+class _Record(BaseModel):
+    """A journal record: frozen, unknown keys refused, NaN and infinity kept as strings so that JSON stays standard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class CostRecord(_Record):
+    """A `Cost` in the journal."""
+
+    value: float
+    unit: str
+    low: float
+    high: float
+    source: str
+
+
+class Evaluation(_Record):
+    """Mean loss and top-1 accuracy (0 to 1) over `images` images."""
+
+    loss: float
+    accuracy: float
+    images: int
+
+
+class TrainRecord(_Record):
+    """One stage's training: the last epoch's mean training loss and accuracy."""
+
+    epochs: int
+    loss: float
+    accuracy: float
+
+
+class IndexRecord(_Record):
+    """How the splitting indices were found, and their sums over all neurons (loss per squared unit step times two).
+
+    `sum_same_images` is on the images the directions were found on: optimistic. `sum_held_out` is the honest one.
+    """
+
+    solver: str
+    curvature: str
+    linear: str
+    kink_beta: float
+    sweeps: int
+    images: int
+    held_out_images: int
+    sum_same_images: float
+    sum_held_out: float
+    stderr: float
+    negative: int
+    neurons: int
+
+
+class AllocationRecord(_Record):
+    """What was bought: neurons per group, predicted gain, price against limit by budget name."""
+
+    method: str
+    split: dict[str, list[int]]
+    predicted_gain: float
+    gap: float
+    shadow_price: dict[str, float]
+    price: dict[str, CostRecord]
+    limit: dict[str, float]
+    status: str
+
+
+class StepRecord(_Record):
+    """The step: policy, size by group (absolute, in weight units), and the loss change predicted and realised.
+
+    Both changes are on the held-out images, loss after the split minus loss before. `predicted_stderr` is the
+    standard error of the prediction. `function_error` is the largest relative difference of the outputs at step 0.
+    """
+
+    policy: str
+    size: dict[str, float]
+    loss_before: float
+    predicted_change: float
+    predicted_stderr: float
+    realised_change: float
+    function_error: float
+    function_tolerance: float
+
+
+class SplitRecord(_Record):
+    """The growth out of a stage: index, allocation, step."""
+
+    index: IndexRecord
+    allocation: AllocationRecord
+    step: StepRecord
+
+
+class GrowthRecord(_Record):
+    """One line of `journal.jsonl`: a stage of train, index, allocate, split.
+
+    prices: provider name -> price at this stage's widths. growth: None for the last stage. seconds: wall time by
+    part ("train", "evaluate", "index", "allocate", "surgery"); the only field that differs between identical runs.
+    weights_sha256: of the stage's `weights.safetensors`.
+    """
+
+    stage: int
+    widths: dict[str, int]
+    prices: dict[str, CostRecord]
+    train: TrainRecord
+    validation: Evaluation
+    test: Evaluation | None
+    growth: SplitRecord | None
+    stopped: str = ""
+    weights_sha256: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class GrowthResult:
+    """What a growth left behind: its folder, its journal, and the files in the folder."""
+
+    run_dir: Path
+    records: tuple[GrowthRecord, ...]
+    onnx: Path | None = None
+    report: Path | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Task(Protocol):
+    """A running piece of work that is shown to the user."""
+
+    def advance(self, n: int = 1, **info: float) -> None:
+        """`n` more of the total are done; `info` are numbers to show beside (loss, accuracy)."""
+        ...
+
+
+class Progress(Protocol):
+    """Shows what is going on. Work reports to it and knows nothing of terminals."""
+
+    def stage(self, n: int, total: int, text: str) -> None:
+        """Stage `n`, counted from 0, of `total` begins; `text` says what it starts from."""
+        ...
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        """A piece of work of `total` units, shown while the context is open."""
+        ...
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        ...
+
+
+class SilentProgress:
+    """A `Progress` that shows nothing."""
+
+    def stage(self, n: int, total: int, text: str) -> None:
+        """Shows nothing."""
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        """A context whose task shows nothing."""
+        return nullcontext(_SilentTask())
+
+    def line(self, text: str) -> None:
+        """Shows nothing."""
+
+
+class _SilentTask:
+    def advance(self, n: int = 1, **info: float) -> None:
+        """Shows nothing."""
