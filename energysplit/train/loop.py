@@ -1,0 +1,136 @@
+"""One epoch of training, and evaluation. No host synchronisation per batch: sums stay on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from energysplit.errors import CheckFailed, DataError
+from energysplit.graph.trace import evaluating
+from energysplit.train.session import Session
+from energysplit.types import Evaluation
+
+Batch = tuple[Tensor, Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Mean loss and top-1 accuracy (0 to 1) over the images of an epoch, each as it was when its step was made."""
+
+    loss: float
+    accuracy: float
+    images: int
+
+
+class _Sums:
+    """Loss, right answers and images so far, summed on the device in float64 (float32 where there is none)."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        dtype = torch.float32 if session.device.type == "mps" else torch.float64
+        self.values = torch.zeros(2, dtype=dtype, device=session.device)
+        self.images = 0
+
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Add a batch: its mean loss, its outputs and targets."""
+        right = (outputs.detach().argmax(1) == targets).sum()
+        self.values += torch.stack((loss.detach().to(self.values.dtype) * len(targets), right.to(self.values.dtype)))
+        self.images += len(targets)
+
+    def means(self) -> tuple[float, float, int]:
+        """Loss, accuracy and images, over all processes.
+
+        Raises:
+            DataError: there were no images.
+        """
+        count = torch.tensor([float(self.images)], dtype=self.values.dtype, device=self.values.device)
+        loss, right, images = self.session.sum(torch.cat((self.values, count))).tolist()
+        if images == 0:
+            raise DataError("no batches were given; at least one image is needed")
+        return loss / images, right / images, int(images)
+
+
+def train_epoch(
+    session: Session,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    *,
+    loss_fn: LossFunction,
+    learning_rate: Callable[[int], float],
+    seed: int,
+    epoch: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> EpochResult:
+    """Train on each batch once.
+
+    With the same module, optimiser state, batches and seed, the result is the same bit for bit (on the CPU, with the
+    same number of threads).
+
+    Args:
+        session: where it runs; the module must have been placed there.
+        module: left in training mode.
+        optimiser: of the module's parameters.
+        batches: (input, target), whole batches also when several processes share them.
+        loss_fn: (output, target) -> mean loss.
+        learning_rate: step of this epoch, from 0 -> rate.
+        seed: of everything random inside the module, such as dropout.
+        epoch: for the message, if the training fails; from 0.
+        progress: called after each step with the images it used.
+
+    Raises:
+        CheckFailed: the loss became infinite or NaN; looked at once, at the end of the epoch.
+        DataError: no batches, or a batch smaller than the number of processes.
+    """
+    session.seed(seed)
+    module.train()
+    sums = _Sums(session)
+    with session.training(module, optimiser) as (model, stepper):
+        for step, batch in enumerate(batches):
+            inputs, targets = session.shard(batch)
+            whole = len(batch[1])
+            if whole < session.processes:
+                raise DataError(
+                    f"a batch of {whole} images can't be shared by {session.processes} processes; use a larger "
+                    "train.batch_size, or fewer processes"
+                )
+            for group in stepper.param_groups:
+                group["lr"] = learning_rate(step)
+            stepper.zero_grad()
+            with session.autocast():
+                outputs = model(inputs)
+                loss = loss_fn(outputs, targets)
+            # Processes average their gradients; this weight makes that the mean over the whole batch.
+            session.backward(loss if session.processes == 1 else loss * (len(targets) * session.processes / whole))
+            stepper.step()
+            sums.add(loss, outputs, targets)
+            if progress is not None:
+                progress(whole)
+    loss_mean, accuracy, images = sums.means()
+    if not torch.isfinite(torch.tensor(loss_mean)):
+        raise CheckFailed(
+            f"training loss became {loss_mean} in epoch {epoch + 1}; use a smaller train.learning_rate or a longer "
+            "train.warmup_epochs, and after a split a smaller step.size"
+        )
+    return EpochResult(loss_mean, accuracy, images)
+
+
+def evaluate(session: Session, module: nn.Module, batches: Iterable[Batch], loss_fn: LossFunction) -> Evaluation:
+    """Mean loss and top-1 accuracy over the batches, in eval mode; each submodule's own mode is put back.
+
+    No batches at all are a DataError.
+    """
+    sums = _Sums(session)
+    with evaluating(module), torch.inference_mode(), session.autocast():
+        for batch in batches:
+            inputs, targets = session.shard(batch)
+            if len(targets) == 0:
+                continue
+            outputs = module(inputs)
+            sums.add(loss_fn(outputs, targets), outputs, targets)
+    loss, accuracy, images = sums.means()
+    return Evaluation(loss=loss, accuracy=accuracy, images=images)
