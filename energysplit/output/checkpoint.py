@@ -1,0 +1,253 @@
+"""A network on disk as two files: `network.json` says how to build it, `weights.safetensors` holds its numbers.
+
+Reading a checkpoint runs no code from it: the seed comes from a registered builder or from the caller, and is widened
+to the stated widths. Files from strangers are expected: everything is checked before memory is taken for it, and what
+is taken is bounded by the size of the weights file and of one example input.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from energysplit.errors import CheckpointError, EnergysplitError, InputError
+from energysplit.graph import Network, trace
+from energysplit.models import build, names
+from energysplit.output.atomic import atomic_folder, write_text
+from energysplit.output.environment import package_version
+from energysplit.output.tensors import load_tensors, save_tensors
+from energysplit.surgery import resize
+
+FORMAT_VERSION = 1
+NETWORK_FILE = "network.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+# One example input of 512 MiB in float32; loading runs the seed on zeros of this shape.
+_LARGEST_EXAMPLE = 1 << 27
+
+_Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Builder(_Section):
+    """A registered model name and its arguments."""
+
+    name: str
+    args: dict[str, Any]
+
+
+class _Example(_Section):
+    """Shape and dtype of the example input."""
+
+    shape: list[_Positive] = Field(min_length=1)
+    dtype: Literal["float16", "bfloat16", "float32", "float64"]
+
+
+class _Description(_Section):
+    """`network.json`. checksum: SHA-256 of everything else in it."""
+
+    format_version: Literal[1]
+    builder: _Builder | None
+    widths: dict[str, _Positive]
+    example_input: _Example
+    versions: dict[str, str]
+    weights_sha256: str
+    checksum: str
+
+
+def save(net: Network, folder: Path | str) -> Path:
+    """The folder, holding the network; an earlier checkpoint in it is replaced atomically (see `atomic_folder`).
+
+    Raises:
+        InputError: the folder holds other files, which would be lost, or the network can't be written as plain data.
+    """
+    folder = Path(folder).resolve()
+    others = (
+        sorted({entry.name for entry in folder.iterdir()} - {NETWORK_FILE, WEIGHTS_FILE}) if folder.exists() else []
+    )
+    if others:
+        raise InputError(f"{folder} holds other files ({', '.join(others[:3])}); give a new folder for the checkpoint")
+    with atomic_folder(folder) as partial:
+        write(net, partial)
+    return folder
+
+
+def write(net: Network, folder: Path | str) -> str:
+    """Write the two files into an existing folder, which the caller makes atomic together with other files.
+
+    Returns:
+        SHA-256 of `weights.safetensors`.
+
+    Raises:
+        InputError: the builder's arguments are not JSON, or the state holds something else than tensors.
+    """
+    folder = Path(folder)
+    state = net.module.state_dict()
+    if unknown := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"{unknown[0]!r} of the model's state is a {type(state[unknown[0]]).__name__}, not a tensor")
+    digest = save_tensors(folder / WEIGHTS_FILE, state)
+    builder = getattr(net.module, "energysplit_builder", None)
+    found = {name: package_version(name) for name in ("energysplit", "torch")}
+    description: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "builder": builder,
+        "widths": net.widths,
+        "example_input": {
+            "shape": list(net.example_input.shape),
+            "dtype": str(net.example_input.dtype).removeprefix("torch."),
+        },
+        "versions": {name: version or "not installed" for name, version in found.items()},
+        "weights_sha256": digest,
+    }
+    try:
+        # Read back, so that what is refused when loading is refused when saving.
+        text = json.dumps(description, allow_nan=False)
+        description = json.loads(text)
+        _Description.model_validate({**description, "checksum": ""})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the network can't be written as JSON: {error}; builder is {builder!r}") from error
+    description["checksum"] = _checksum(description)
+    write_text(folder / NETWORK_FILE, json.dumps(description, indent=2) + "\n")
+    return digest
+
+
+def load(folder: Path | str, model: nn.Module | None = None) -> Network:
+    """The network of a checkpoint, on the CPU, in eval mode, in the saved dtypes.
+
+    Args:
+        folder: written by `save`.
+        model: a freshly built seed, needed if the network was not built from a registered model; it is copied.
+
+    Returns:
+        The network, with the saved widths and weights. Torch's random state is left as it was.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the other or the model; the message names it.
+    """
+    folder = Path(folder)
+    file = folder / NETWORK_FILE
+    description = _read(file)
+    tensors, _ = load_tensors(folder / WEIGHTS_FILE, description.weights_sha256)
+    example = description.example_input
+    if prod(example.shape) > _LARGEST_EXAMPLE:
+        raise CheckpointError(f"{file}: an example input of shape {example.shape} is too large to be one")
+    dtype: torch.dtype = getattr(torch, example.dtype)
+    seed = _seed(description, tensors, file) if model is None else copy.deepcopy(model)
+    try:
+        net = trace(seed.to("cpu", dtype), torch.zeros(example.shape, dtype=dtype))
+    except InputError as error:
+        raise CheckpointError(f"{file}: the seed can't be traced: {error}") from error
+    _check_widths(net, description.widths, tensors, folder)
+    net = resize(net, description.widths)
+    try:
+        # assign: each tensor keeps the dtype it was saved in.
+        net.module.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit the network: {error}") from error
+    net.module.eval()
+    return net
+
+
+def _read(file: Path) -> _Description:
+    """`network.json`, checked for version, keys, types and damage."""
+    try:
+        raw = json.loads(file.read_bytes())
+    except OSError as error:
+        raise CheckpointError(
+            f"{file} can't be read: {error.strerror}; expected a folder that energysplit.save wrote"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged: it is no JSON ({error}); go back to the stage before it") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file}: checkpoint format {version!r} given, {FORMAT_VERSION} expected; "
+            "it is damaged, or another version of energysplit wrote it"
+        )
+    try:
+        description = _Description.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{file}: {where}: {first['msg']}; the file is damaged") from error
+    if _checksum({key: value for key, value in raw.items() if key != "checksum"}) != description.checksum:
+        raise CheckpointError(f"{file} is damaged or was edited: its content does not match its checksum")
+    return description
+
+
+def _seed(description: _Description, tensors: Mapping[str, Tensor], file: Path) -> nn.Module:
+    """The seed from its registered builder, built only if it is no larger than the weights."""
+    builder = description.builder
+    if builder is None:
+        raise CheckpointError(
+            f"{file}: this network was not built from a registered model; pass model= a freshly built seed"
+        )
+    if builder.name not in names():
+        raise CheckpointError(
+            f"{file}: builder {builder.name!r} is no registered model, and code that a file names is not run; "
+            f"pass model= a freshly built seed, or use one of: {', '.join(names())}"
+        )
+    budget = sum(tensor.numel() for tensor in tensors.values())
+    if any(number > max(budget, 1 << 16) for number in _integers(builder.args)):
+        raise CheckpointError(f"{file}: builder arguments {builder.args} are larger than the weights")
+    try:
+        # Shapes first, without memory: a file may claim any size.
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in build(builder.name, **builder.args).state_dict().items()}
+        if sum(shape.numel() for shape in shapes.values()) > budget:
+            raise CheckpointError(f"{file}: the seed it describes is larger than the weights")
+        with torch.random.fork_rng(devices=[]):
+            return build(builder.name, **builder.args)
+    except CheckpointError:
+        raise
+    except (EnergysplitError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: {builder.name!r} can't be built with {builder.args}: {error}") from error
+
+
+def _check_widths(net: Network, widths: Mapping[str, int], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse widths and weights that do not belong to the seed or to each other, before anything is resized."""
+    if widths.keys() != net.widths.keys():
+        raise CheckpointError(
+            f"{folder / NETWORK_FILE}: widths of groups {sorted(widths)} given, {sorted(net.widths)} expected; "
+            "is model= the seed this checkpoint was grown from?"
+        )
+    expected = {name: list(tensor.shape) for name, tensor in net.module.state_dict().items()}
+    for slot in net.slots:
+        expected[slot.tensor][slot.dim] = widths[slot.group] * slot.block
+    if expected.keys() != tensors.keys():
+        odd = sorted(expected.keys() ^ tensors.keys())
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: it and the seed do not have the same tensors; "
+            f"only one of them has {', '.join(odd[:5])}"
+        )
+    for name, shape in expected.items():
+        if list(tensors[name].shape) != shape:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_FILE}: tensor {name!r} has shape {list(tensors[name].shape)}, {shape} expected "
+                f"from the widths in {NETWORK_FILE}"
+            )
+
+
+def _integers(value: Any) -> list[int]:
+    """All integers in nested JSON."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for item in value for number in _integers(item)]
+    return [value] if isinstance(value, int) else []
+
+
+def _checksum(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

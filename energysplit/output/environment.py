@@ -1,0 +1,59 @@
+"""What ran: versions and machine, by name and without anything that identifies a person (no host or user name)."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("energysplit", "torch", "torchvision", "onnxruntime", "cvxpy", "highspy")
+
+
+def environment() -> dict[str, str]:
+    """Name -> version or description of this process's surroundings; packages that are not installed are left out."""
+    found = {name: package_version(name) for name in _PACKAGES}
+    facts = {name: version for name, version in found.items() if version is not None}
+    facts["python"] = platform.python_version()
+    facts["system"] = f"{platform.system()} {platform.machine()}"
+    facts["processor"] = f"{_processor()}, {_usable_cores()} cores usable"
+    if (accelerator := _accelerator()) is not None:
+        facts["accelerator"] = accelerator
+    return facts
+
+
+def package_version(name: str) -> str | None:
+    """The version of an installed package, found without importing it; None if there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's model name where Linux tells it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    """Cores this process may use, which a container may have fewer of than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _accelerator() -> str | None:
+    """The first CUDA device's name, if torch is installed and sees one."""
+    if package_version("torch") is None:
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

@@ -1,0 +1,141 @@
+"""Numbers as people read them: prices with a prefix, shares in percent, times in the unit that fits.
+
+Everything inside energysplit is in SI units and plain counts; it is converted here, when printing, and only here.
+"""
+
+from __future__ import annotations
+
+import math
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_COUNTED = {"mac": "MACs", "macs": "MACs", "param": "parameters", "params": "parameters", "byte": "bytes"}
+
+
+def quantity(value: float, unit: str, decimals: int | None = None) -> str:
+    """A price with an SI prefix and its unit, three to four digits or with so many decimals.
+
+    Example:
+        >>> quantity(568_740_000, "MAC"), quantity(12, "MAC"), quantity(0.0083, "s"), quantity(0, "param")
+        ('568.7 M MACs', '12 MACs', '8.30 ms', '0 parameters')
+        >>> quantity(568_740_000, "MAC", decimals=2)
+        '568.74 M MACs'
+    """
+    number, prefix = scaled(value, decimals)
+    name = unit_name(unit)
+    # A word stands apart from its prefix ("1.2 M MACs"), a symbol does not ("8.3 ms").
+    tail = f"{prefix} {name}" if name != unit else f"{prefix}{name}"
+    return f"{number} {tail}".replace("  ", " ").strip()
+
+
+def compact(value: float) -> str:
+    """A price with an SI prefix, without its unit, for axes and tables.
+
+    Example:
+        >>> compact(568_740_000), compact(40), compact(1234)
+        ('568.7 M', '40', '1.23 k')
+    """
+    return " ".join(scaled(value)).strip()
+
+
+def scaled(value: float, decimals: int | None = None) -> tuple[str, str]:
+    """The digits and the SI prefix of a value; whole numbers below 1,000 without decimals."""
+    if not math.isfinite(value):
+        return not_finite(value), ""
+    if value == 0:
+        return "0", ""
+    size = abs(value)
+    # 999.96 k would be printed as 1000.0 k: take the prefix of what is printed.
+    factor, prefix = next(((f, p) for f, p in _PREFIXES if size >= f * 0.99995), _PREFIXES[-1])
+    shown = value / factor
+    if factor == 1 and shown == int(shown):
+        return str(int(shown)), prefix
+    if decimals is None:
+        decimals = 2 if abs(shown) < 99.995 else 1
+    return f"{shown:.{decimals}f}", prefix
+
+
+def unit_name(unit: str) -> str:
+    """A counted unit as a word ("MAC" -> "MACs"); other units as they are."""
+    return _COUNTED.get(unit.lower(), unit)
+
+
+def provider_name(name: str) -> str:
+    """A price's name as a title ("macs" -> "MACs"); names of a user's own are left alone."""
+    return {"macs": "MACs", "params": "Parameters"}.get(name, name)
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one in percent.
+
+    Example:
+        >>> percent(0.6843), percent(float("nan"))
+        ('68.43 %', 'not finite')
+    """
+    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else not_finite(share)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A change with its sign and this many significant digits.
+
+    Example:
+        >>> signed(-0.01234), signed(2.5), signed(0), signed(1234567.0)
+        ('−0.0123', '+2.50', '0', '+1.23e+06')
+    """
+    if not math.isfinite(value):
+        return not_finite(value)
+    if value == 0:
+        return "0"
+    return ("+" if value > 0 else "\N{MINUS SIGN}") + plain(abs(value), digits)
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """A number without a unit, with this many significant digits, without an exponent where a few zeros do.
+
+    Example:
+        >>> plain(0.000321), plain(12.3456), plain(1e-9)
+        ('0.000321', '12.3', '1.00e-09')
+    """
+    if not math.isfinite(value):
+        return not_finite(value)
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e5:
+        # Of the rounded value: 0.9999 is printed as 1.00, not as 1.000.
+        exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+        return f"{value:.{max(0, digits - 1 - exponent)}f}"
+    return f"{value:.{digits - 1}e}"
+
+
+def times(ratio: float) -> str:
+    """A ratio.
+
+    Example:
+        >>> times(6.913), times(-0.2)
+        ('6.91×', '−0.200×')
+    """
+    if not math.isfinite(ratio):
+        return not_finite(ratio)
+    return f"{plain(ratio)}×".replace("-", "\N{MINUS SIGN}", 1) if ratio < 0 else f"{plain(ratio)}×"
+
+
+def duration(seconds: float) -> str:
+    """A time as one reads it.
+
+    Example:
+        >>> duration(0.42), duration(75), duration(7384)
+        ('0.42 s', '1 min 15 s', '2 h 3 min')
+    """
+    if not math.isfinite(seconds):
+        return not_finite(seconds)
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def not_finite(value: float) -> str:
+    """What is printed for NaN and infinity, so that no table shows them as a number."""
+    return "not finite" if math.isnan(value) else ("+∞" if value > 0 else "\N{MINUS SIGN}∞")

@@ -1,0 +1,59 @@
+"""Writes a run's report: `report.html`, `report.md` and the figures, from its recipe and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from energysplit.errors import InputError
+from energysplit.output.atomic import atomic_folder, write_bytes, write_text
+from energysplit.output.environment import environment as this_environment
+from energysplit.output.figure_style import to_png, to_svg
+from energysplit.output.parity import OnnxParity
+from energysplit.output.plots import growth_picture
+from energysplit.output.report_content import report_document
+from energysplit.output.report_html import to_html
+from energysplit.output.report_markdown import to_markdown
+from energysplit.types import GrowthRecord
+
+
+def write_report(
+    run_dir: Path | str,
+    recipe: Mapping[str, Any],
+    records: Sequence[GrowthRecord],
+    parity: OnnxParity | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Path:
+    """The path of `report.html`.
+
+    Args:
+        run_dir: existing folder; `report.html`, `report.md` and `figures/` in it are replaced, each atomically.
+        recipe: the resolved recipe.
+        records: the journal, stages in order.
+        parity: of the exported model; None if there is none.
+        environment: versions and machine of the run, by name. Without it the report states those it was written
+            with, and says so.
+
+    Returns:
+        `run_dir / "report.html"`.
+
+    Raises:
+        InputError: the journal has no line.
+    """
+    run_dir = Path(run_dir)
+    if not records:
+        raise InputError(f"{run_dir}: the journal has no stage to report; let one stage end first")
+    title = "Versions and machine of the run"
+    if environment is None:
+        environment, title = this_environment(), "Versions and machine this report was written with"
+    document = report_document(recipe, records, parity, environment, title)
+    with atomic_folder(run_dir / "figures") as figures:
+        for picture in document.pictures():
+            write_text(figures / f"{picture.name}.svg", to_svg(picture.figure))
+        picture_of_growth = growth_picture(records, next(iter(records[0].prices)))
+        write_text(figures / "growth.svg", to_svg(picture_of_growth))
+        write_bytes(figures / "growth.png", to_png(picture_of_growth))
+    write_text(run_dir / "report.md", to_markdown(document))
+    return write_text(run_dir / "report.html", to_html(document))

@@ -1,0 +1,330 @@
+"""What a report says, from the recipe and the journal; nothing is computed that the journal does not hold.
+
+Written for someone who has not seen the recipe: first what came out, then how, then what each number is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from energysplit.output import plots
+from energysplit.output import report_tables as tables
+from energysplit.output.document import (
+    Block,
+    Document,
+    Facts,
+    Gallery,
+    KeyNumber,
+    Paragraph,
+    Picture,
+    Section,
+)
+from energysplit.output.numbers import compact, duration, percent, plain, provider_name, quantity, times
+from energysplit.output.parity import OnnxParity
+from energysplit.types import GrowthRecord
+
+_CURVATURE = {
+    "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
+    "producer": "producer: at the nonlinearity after the producer only, as in Wang et al. 2019; followers ignored",
+}
+_LINEAR = {
+    "skip": "skip: groups without a nonlinearity have index 0 and are left alone",
+    "unit": "unit: groups without a nonlinearity are given the second derivative 1, the paper's surrogate",
+}
+
+
+def report_document(
+    recipe: Mapping[str, Any],
+    records: Sequence[GrowthRecord],
+    parity: OnnxParity | None,
+    environment: Mapping[str, str],
+    environment_title: str,
+) -> Document:
+    """The report of a run.
+
+    Args:
+        recipe: resolved recipe.
+        records: journal, at least one line, stages in order.
+        parity: of the exported model, if one was exported.
+        environment: name -> version or machine.
+        environment_title: what `environment` describes.
+    """
+    return Document(
+        title=f"{recipe.get('name', 'energysplit run')}",
+        summary=summary(records),
+        key_numbers=_key_numbers(records),
+        sections=(
+            _overview(records),
+            _stages(records),
+            _prediction(recipe, records),
+            _budgets(records),
+            _indices(records),
+            _times(records),
+            _export(parity),
+            _what_was_run(recipe, environment, environment_title),
+            _numbers(records),
+        ),
+    )
+
+
+def summary(records: Sequence[GrowthRecord]) -> str:
+    """The run in one sentence, with its numbers."""
+    first, last = records[0], records[-1]
+    name = next(iter(last.prices))
+    start, end = first.prices[name], last.prices[name]
+    seconds = duration(sum(sum(record.seconds.values()) for record in records))
+    test = f" (test {percent(last.test.accuracy)}, {tables.UNUSED})" if last.test else ""
+    if len(records) == 1:
+        return (
+            f"Trained without growth at {quantity(end.value, end.unit)}: validation accuracy "
+            f"{percent(last.validation.accuracy)}{test}, in {seconds}."
+        )
+    ratio = f" ({times(end.value / start.value)})" if start.value else ""
+    count = len(tables.growths(records))
+    return (
+        f"Grown {count} {'time' if count == 1 else 'times'} from {quantity(start.value, start.unit)} to "
+        f"{quantity(end.value, end.unit)}{ratio}: validation accuracy went from "
+        f"{percent(first.validation.accuracy)} to {percent(last.validation.accuracy)}{test}, in {seconds}."
+    )
+
+
+def _key_numbers(records: Sequence[GrowthRecord]) -> tuple[KeyNumber, ...]:
+    first, last = records[0], records[-1]
+    numbers = [
+        KeyNumber(
+            "Validation accuracy", percent(last.validation.accuracy), f"seed: {percent(first.validation.accuracy)}"
+        )
+    ]
+    if last.test:
+        numbers.append(KeyNumber("Test accuracy", percent(last.test.accuracy), tables.UNUSED))
+    for name, cost in list(last.prices.items())[:2]:
+        start = first.prices[name].value
+        ratio = f", {times(cost.value / start)}" if start else ""
+        numbers.append(KeyNumber(provider_name(name), compact(cost.value), f"seed: {compact(start)}{ratio}"))
+    return tuple(numbers)
+
+
+def _overview(records: Sequence[GrowthRecord]) -> Section:
+    names = {name: price_words(name) for name in records[0].prices}
+    pictures = [
+        Picture(
+            f"accuracy-{file_name(name)}",
+            plots.accuracy_against(records, name),
+            f"Accuracy against {words}. The number at a point is its stage; stage 0 is the seed.",
+            f"Line chart of accuracy against {words}, one point a stage; the table below has its numbers.",
+        )
+        for name, words in names.items()
+    ]
+    # Second, so that it stands beside the first two charts.
+    pictures.insert(
+        1,
+        Picture(
+            "widths",
+            plots.widths(records),
+            "Channels of every layer at every stage, darker the more it grew; the last layer's are the outputs.",
+            "Table of the channels of every layer at every stage.",
+            tall=True,
+        ),
+    )
+    return Section("What came out", (Gallery(tuple(pictures)),))
+
+
+def _stages(records: Sequence[GrowthRecord]) -> Section:
+    last = records[-1]
+    images = f"Validation accuracy is top-1 over {last.validation.images} images that are not trained on"
+    images += (
+        f"; test accuracy over {last.test.images} others, which took part in no decision of this run."
+        if last.test
+        else "; no test accuracy was measured."
+    )
+    blocks: list[Block] = [tables.stage_table(records), Paragraph(images)]
+    blocks += [
+        Paragraph(f"Stage {record.stage} ended the growth: {record.stopped}") for record in records if record.stopped
+    ]
+    return Section("Stage by stage", tuple(blocks))
+
+
+def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> Section:
+    grown = tables.growths(records)
+    if not grown:
+        return Section(
+            "Predicted and realised loss change", (Paragraph("Nothing was split, so nothing was predicted."),)
+        )
+    worst = max((growth.step for _, growth in grown), key=lambda step: step.function_error)
+    picture = Picture(
+        "predicted-realised",
+        plots.predicted_against_realised(records),
+        "Change of the loss on held-out images by each growth, before any further training; below zero is better. "
+        "The line on a predicted bar is one standard error.",
+        "Bar chart of predicted and realised loss change of each growth; the table above has its numbers.",
+    )
+    text = (
+        "The prediction is of second order: half the squared step times the held-out splitting indices of the neurons "
+        f"that were split. {_small_steps(records)} The steps taken are finite ({_step(recipe, records)}), so terms of "
+        "fourth order count too, in which split neurons act on each other; and where an activation has a kink, it is "
+        "crossed, while the index smooths it. A realised change of another size, or even another sign, is therefore "
+        "no fault. The standard error says how much the prediction would vary with other images; it does not cover "
+        "these terms. What a growth is worth shows in the accuracy after the next training."
+    )
+    check = (
+        "Each growth was first made with step 0, where it must not change the function: the largest relative change of "
+        f"an output was {worst.function_error:.1e}, {worst.function_tolerance:g} allowed."
+    )
+    return Section("Predicted and realised loss change", (Gallery((picture,)), Paragraph(text), Paragraph(check)))
+
+
+def _budgets(records: Sequence[GrowthRecord]) -> Section:
+    if not tables.growths(records):
+        return Section("Budgets", (Paragraph("Nothing was split, so nothing was bought."),))
+    text = (
+        "Prices are those of the whole grown network, priced anew after the neurons were chosen; none may be above its "
+        "limit. The gap compares the predicted gain with the bound of the linear relaxation, in which neurons can be "
+        "split in part; where only whole neurons can be bought, it need not close."
+    )
+    solved = tuple((tables.growth_name(stage), growth.allocation.status) for stage, growth in tables.growths(records))
+    return Section("Budgets", (tables.budget_table(records), Facts(solved), Paragraph(text)))
+
+
+def _indices(records: Sequence[GrowthRecord]) -> Section:
+    grown = tables.growths(records)
+    if not grown:
+        return Section("Splitting indices", (Paragraph("None were computed."),))
+    facts = (
+        ("Curvature", _all(_CURVATURE.get(growth.index.curvature, growth.index.curvature) for _, growth in grown)),
+        ("Linear groups", _all(_LINEAR.get(growth.index.linear, growth.index.linear) for _, growth in grown)),
+        (
+            "Kinks",
+            _all(
+                f"an activation with a kink (ReLU, ReLU6) is smoothed as softplus with beta {growth.index.kink_beta:g}"
+                for _, growth in grown
+            ),
+        ),
+    )
+    text = (
+        "A splitting index is the loss change of splitting a neuron along its best direction, per half squared step; "
+        "the sums are over all neurons. On the images the directions were found on the sum is optimistic. The "
+        "held-out sum, on other images, is the honest one, and the one neurons were chosen by; ± is its standard error."
+    )
+    return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
+
+
+def _times(records: Sequence[GrowthRecord]) -> Section:
+    picture = Picture(
+        "seconds",
+        plots.seconds(records),
+        "Wall time of each stage, divided into its parts.",
+        "Bar chart of the wall time of each stage; the table below has its numbers.",
+    )
+    return Section("Where the time went", (Gallery((picture,)), tables.time_table(records)))
+
+
+def _export(parity: OnnxParity | None) -> Section:
+    if parity is None:
+        return Section("Exported model", (Paragraph("No ONNX model was exported."),))
+    facts = (
+        ("File", parity.path.name),
+        ("Largest difference from torch", f"{parity.absolute:.1e} (measured on {parity.images} random images)"),
+        ("Relative to the largest output", f"{parity.relative:.1e}, {parity.tolerance:g} allowed"),
+        ("Compared in", f"{parity.runtime}, on the CPU in float32, opset {parity.opset}, against torch {parity.torch}"),
+    )
+    return Section("Exported model", (Facts(facts),))
+
+
+def _what_was_run(recipe: Mapping[str, Any], environment: Mapping[str, str], title: str) -> Section:
+    def get(path: str) -> Any:
+        value: Any = recipe
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return "not recorded" if value is None else value
+
+    def options(value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return str(value)
+        return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items() if item is not None) or "defaults"
+
+    limits = [
+        f"{provider_name(str(budget['provider']))} at most {_limit(budget)}" for budget in recipe.get("budget", ())
+    ]
+    facts = [
+        ("Recipe", str(get("name"))),
+        ("Seed of all randomness", str(get("seed"))),
+        ("Model", f"{get('model.name')} ({options(get('model.args'))})"),
+        ("Data", options(get("data"))),
+        ("Training of each stage", options(get("train"))),
+        ("Growth", options(get("growth"))),
+        ("Budgets", "; ".join(limits) or "not recorded"),
+        ("Step", options(get("step"))),
+        ("Where", options(get("run"))),
+        (title, ", ".join(f"{name} {value}" for name, value in environment.items())),
+    ]
+    return Section("What was run", (Facts(tuple(facts)),))
+
+
+def _numbers(records: Sequence[GrowthRecord]) -> Section:
+    sources = "; ".join(
+        f"{provider_name(name)}: {', '.join(dict.fromkeys(record.prices[name].source for record in records))}"
+        for name in records[0].prices
+    )
+    facts = (
+        ("Counted", "channels, neurons, images; exact."),
+        ("Prices", f"{sources}."),
+        ("Measured", "accuracy, loss, realised change, wall time, differences of the exported model."),
+        ("Estimated", "splitting indices and the predicted change, from a sample of images; ± is one standard error."),
+        ("–", "not measured, or it does not apply to this stage."),
+    )
+    return Section("What kind of number is it", (Facts(facts),))
+
+
+def price_words(provider: str) -> str:
+    """A price's name within a sentence."""
+    return {"macs": "MACs", "params": "parameters"}.get(provider, provider)
+
+
+def file_name(provider: str) -> str:
+    """A price's name as part of a file name and an id ("my_module:Weights" -> "my_module-Weights")."""
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "-" for letter in provider)
+
+
+def _step(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> str:
+    policy = _all(growth.step.policy for _, growth in tables.growths(records))
+    size = recipe.get("step", {}).get("size")
+    sizes = [size for _, growth in tables.growths(records) for size in growth.step.size.values()]
+    found = f"{_range(sizes)} in weight units" if sizes else "no group moved"
+    return f"policy {policy}{f' {size:g}' if policy in ('relative', 'fixed') and size is not None else ''}: {found}"
+
+
+def _small_steps(records: Sequence[GrowthRecord]) -> str:
+    """What the prediction is worth as the step goes to zero, for the curvature that was used."""
+    indices = [growth.index for _, growth in tables.growths(records)]
+    if any(index.curvature == "producer" for index in indices):
+        return "With curvature 'producer' it leaves the followers out, so it can be off however small the step is."
+    if any(index.linear == "unit" for index in indices):
+        return "With linear = 'unit' groups without a nonlinearity count by a surrogate, so it is off by their share."
+    return "For smooth activations it becomes exact as the step goes to zero."
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = plain(min(values)), plain(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _limit(budget: Mapping[str, Any]) -> str:
+    limit, scope = budget["limit"], budget["scope"]
+    if isinstance(limit, str):
+        base = "the seed's" if scope == "network" else "the present network's, each stage"
+        return f"{limit.replace('x', '×')} {base}"
+    return f"{compact(limit)}, {'in all' if scope == 'network' else 'each stage'}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _all(values: Any) -> str:
+    """The values that occur, once each."""
+    return "; ".join(dict.fromkeys(values))

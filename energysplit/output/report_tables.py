@@ -1,0 +1,159 @@
+"""The tables of a report: one row a stage or a growth, every column saying where its numbers come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from energysplit.output.document import Column, Table
+from energysplit.output.numbers import compact, duration, percent, plain, provider_name, quantity, signed, times
+from energysplit.types import CostRecord, GrowthRecord, SplitRecord
+
+NOTHING = "–"
+UNUSED = "not used to choose anything"
+
+
+def stage_table(records: Sequence[GrowthRecord]) -> Table:
+    """What each stage was, how well it did, and the growth out of it."""
+    providers = list(records[0].prices)
+    columns = [
+        Column("Stage"),
+        *(Column(provider_name(name), _origin(records, name)) for name in providers),
+        Column("Channels", "counted"),
+        Column("Validation accuracy", "measured"),
+        Column("Test accuracy", f"measured, {UNUSED}"),
+        Column("Neurons split", "counted"),
+        Column("Predicted loss change", "estimated"),
+        Column("Realised loss change", "measured"),
+        Column("Realised / predicted"),
+    ]
+    rows = []
+    for record in records:
+        growth = record.growth
+        rows.append(
+            (
+                str(record.stage),
+                *(price(record.prices[name]) for name in providers),
+                str(sum(record.widths.values())),
+                percent(record.validation.accuracy),
+                percent(record.test.accuracy) if record.test else NOTHING,
+                *(_growth_cells(growth) if growth else [NOTHING] * 4),
+            )
+        )
+    return Table(tuple(columns), tuple(rows))
+
+
+def _growth_cells(growth: SplitRecord) -> list[str]:
+    step = growth.step
+    ratio = times(step.realised_change / step.predicted_change) if step.predicted_change else NOTHING
+    return [
+        str(neurons_split(growth)),
+        f"{signed(step.predicted_change)} ± {plain(step.predicted_stderr, 2)}",
+        signed(step.realised_change),
+        ratio,
+    ]
+
+
+def index_table(records: Sequence[GrowthRecord]) -> Table:
+    """How the splitting indices of each growth were found, and how optimistic the images they were found on are."""
+    columns = (
+        Column("Growth"),
+        Column("Solver"),
+        Column("Sweeps", "counted"),
+        Column("Images", "counted"),
+        Column("Held-out images", "counted"),
+        Column("Sum, same images", "measured"),
+        Column("Sum, held-out images", "estimated"),
+        Column("Negative indices", "counted"),
+    )
+    rows = [
+        (
+            growth_name(stage),
+            growth.index.solver,
+            f"{growth.index.sweeps:.3g}" if math.isfinite(growth.index.sweeps) else NOTHING,
+            str(growth.index.images),
+            str(growth.index.held_out_images),
+            signed(growth.index.sum_same_images),
+            f"{signed(growth.index.sum_held_out)} ± {plain(growth.index.stderr, 2)}",
+            f"{growth.index.negative} of {growth.index.neurons}",
+        )
+        for stage, growth in growths(records)
+    ]
+    return Table(columns, tuple(rows))
+
+
+def budget_table(records: Sequence[GrowthRecord]) -> Table:
+    """What each growth bought under each budget; a price is that of the whole grown network, priced anew."""
+    columns = (
+        Column("Growth"),
+        Column("Budget"),
+        Column("Price after"),
+        Column("Limit"),
+        Column("Used"),
+        Column("Gap to the bound"),
+        Column("Method"),
+    )
+    rows = []
+    for stage, growth in growths(records):
+        bought = growth.allocation
+        for name, cost in bought.price.items():
+            limit = bought.limit[name]
+            rows.append(
+                (
+                    growth_name(stage),
+                    provider_name(name),
+                    quantity(cost.value, cost.unit),
+                    quantity(limit, cost.unit),
+                    percent(cost.value / limit) if limit else NOTHING,
+                    percent(bought.gap),
+                    bought.method,
+                )
+            )
+    return Table(columns, tuple(rows))
+
+
+def time_table(records: Sequence[GrowthRecord]) -> Table:
+    """Wall time of each part of each stage, with the sums."""
+    parts = list(dict.fromkeys(part for record in records for part in record.seconds))
+    columns = (Column("Stage"), *(Column(part.capitalize(), "measured") for part in parts), Column("All"))
+    rows = [
+        (
+            str(record.stage),
+            *(duration(record.seconds[part]) if part in record.seconds else NOTHING for part in parts),
+            duration(sum(record.seconds.values())),
+        )
+        for record in records
+    ]
+    sums = [sum(record.seconds.get(part, 0.0) for record in records) for part in parts]
+    return Table(columns, (*rows, ("All", *(duration(value) for value in sums), duration(sum(sums)))))
+
+
+def growths(records: Sequence[GrowthRecord]) -> list[tuple[int, SplitRecord]]:
+    """The stages something was grown from, with the growth."""
+    return [(record.stage, record.growth) for record in records if record.growth is not None]
+
+
+def growth_name(stage: int) -> str:
+    """A growth, named by the stages it lies between."""
+    return f"{stage} → {stage + 1}"
+
+
+def neurons_split(growth: SplitRecord) -> int:
+    """Neurons that were split, in all groups."""
+    return sum(len(neurons) for neurons in growth.allocation.split.values())
+
+
+def price(cost: CostRecord) -> str:
+    """A price without its unit, with its interval if it has one."""
+    if cost.low == cost.value == cost.high:
+        return compact(cost.value)
+    return f"{compact(cost.value)} ({compact(cost.low)} to {compact(cost.high)})"
+
+
+def origin(cost: CostRecord) -> str:
+    """The first word of a price's source: counted, measured, interpolated or estimated."""
+    return cost.source.partition(":")[0].strip()
+
+
+def _origin(records: Sequence[GrowthRecord], provider: str) -> str:
+    return ", ".join(dict.fromkeys(origin(record.prices[provider]) for record in records))

@@ -1,0 +1,285 @@
+"""Reports hold every number of the journal, in HTML and Markdown, and load nothing. The journals are synthetic."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energysplit.errors import InputError
+from energysplit.output import numbers
+from energysplit.output.numbers import compact, duration, percent, signed
+from energysplit.output.parity import OnnxParity
+from energysplit.output.report import write_report
+from energysplit.output.report_content import file_name
+from energysplit.output.report_markdown import escape
+from energysplit.types import CostRecord, GrowthRecord
+
+MakeRecords = Callable[..., list[GrowthRecord]]
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks nesting and unique ids; collects text, tables and addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        assert len(self.ids) == len(set(self.ids))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.tags.append(tag)
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(value or "")
+            if key in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
+                self.addresses.append(value or "")
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if "th" in self.open or "td" in self.open:
+            self.tables[-1][-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def markdown_tables(text: str) -> list[list[list[str]]]:
+    """Rows of cells of every table."""
+    tables: list[list[list[str]]] = []
+    before = ""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                tables.append([])
+            cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+            tables[-1].append([cell.strip() for cell in cells])
+        before = line
+    return tables
+
+
+@pytest.fixture(scope="module")
+def parity() -> OnnxParity:
+    return OnnxParity(
+        path=Path("model.onnx"),
+        absolute=3.1e-6,
+        relative=2.2e-7,
+        tolerance=1e-4,
+        images=4,
+        opset=20,
+        runtime="onnxruntime 1.2.3",
+        torch="2.3.4",
+    )
+
+
+def test_numbers_doctests() -> None:
+    found = doctest.testmod(numbers)
+    assert found.attempted >= 8
+    assert found.failed == 0
+
+
+def test_report_holds_every_number(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], parity: OnnxParity
+) -> None:
+    records = synthetic_records()
+    path = write_report(
+        tmp_path, synthetic_recipe, records, parity, environment={"torch": "2.3.4", "processor": "abacus"}
+    )
+    assert path == tmp_path / "report.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    head, *rows = page.tables[0]
+    assert "Test accuracymeasured, not used to choose anything" in head
+    assert len(rows) == len(records)
+    for record, row in zip(records, rows, strict=True):
+        assert record.test is not None
+        assert row[:6] == [
+            str(record.stage),
+            compact(record.prices["macs"].value),
+            compact(record.prices["params"].value),
+            str(sum(record.widths.values())),
+            percent(record.validation.accuracy),
+            percent(record.test.accuracy),
+        ]
+        if record.growth is None:
+            assert row[6:] == ["–"] * 4
+            continue
+        step = record.growth.step
+        assert row[6] == str(sum(map(len, record.growth.allocation.split.values())))
+        assert row[7].startswith(signed(step.predicted_change))
+        assert row[8] == signed(step.realised_change)
+        assert float(row[9].rstrip("×").replace("−", "-")) == pytest.approx(
+            step.realised_change / step.predicted_change, rel=0.005
+        )
+    for text in (page.text, markdown):
+        for record in records:
+            assert duration(sum(record.seconds.values())) in text
+            if record.growth:
+                assert signed(record.growth.index.sum_same_images) in text
+                assert signed(record.growth.index.sum_held_out) in text
+        for needed in (
+            "exact: through every nonlinearity",
+            "beta 3",
+            "skip:",
+            "2.2e-07",
+            "onnxruntime 1.2.3",
+            "abacus",
+        ):
+            assert needed in text
+        assert "not used to choose anything" in text
+        assert "becomes exact as the step goes to zero" in text
+
+
+def test_html_loads_nothing(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], parity: OnnxParity
+) -> None:
+    text = write_report(tmp_path, synthetic_recipe, synthetic_records(), parity).read_text(encoding="utf-8")
+    page = Page(text)
+    # The colour bar of the widths is a small picture inside the page.
+    inside = [address for address in page.addresses if not address.startswith("data:image/png;base64,")]
+    assert len(page.addresses) - len(inside) == 1
+    assert all(address.startswith("#") and address[1:] in page.ids for address in inside)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
+    assert page.tags.count("svg") == 5
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_markdown_tables_agree_with_the_page(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    path = write_report(tmp_path, synthetic_recipe, synthetic_records())
+    tables = markdown_tables((tmp_path / "report.md").read_text(encoding="utf-8"))
+    pages = Page(path.read_text(encoding="utf-8")).tables
+    assert len(tables) == len(pages) == 4
+    for table, page in zip(tables, pages, strict=True):
+        assert {len(row) for row in table} == {len(page[0])}
+        assert re.fullmatch(r"(-{3}:?)+", "".join(table[1]))
+        assert table[2:] == page[1:]
+
+
+def test_figures_are_beside_the_markdown(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    write_report(tmp_path, synthetic_recipe, synthetic_records())
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    named = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert len(named) == 5
+    assert all((tmp_path / name).is_file() for name in named)
+    assert (tmp_path / "figures" / "growth.png").is_file()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "report.html", "report.md"]
+
+
+def test_hostile_names_are_shown_not_run(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    name = "<script>alert(1)</script>|`x`"
+    cost = CostRecord(value=2.0, unit="<b>", low=1.5, high=2.5, source="measured: <i>here</i>")
+    records = [
+        record.model_copy(
+            update={
+                "prices": {"../my:<Cost>": cost},
+                "widths": {f'{group}<&"$x_1$': width for group, width in record.widths.items()},
+                "stopped": "no <em>room</em>",
+            }
+        )
+        for record in synthetic_records()
+    ]
+    recipe = {**synthetic_recipe, "name": name}
+    text = write_report(tmp_path, recipe, records).read_text(encoding="utf-8")
+    page = Page(text)
+    assert not {"script", "b", "i", "em"} & set(page.tags)
+    assert name in page.text
+    assert "2 (1.50 to 2.50)" in page.text
+    assert "<script>" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert file_name("../my:<Cost>") == "---my--Cost-"
+    assert (tmp_path / "figures" / "accuracy----my--Cost-.svg").is_file()
+
+
+def test_a_run_without_growth(tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]) -> None:
+    records = synthetic_records(stages=1, tested=False)
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    assert "Trained without growth at 1.23\N{NO-BREAK SPACE}M MACs" in " ".join(page.words)
+    assert "Nothing was split" in page.text
+    assert "No ONNX model was exported" in page.text
+    assert "no test accuracy was measured" in page.text
+
+
+def test_curvature_of_the_paper_is_not_called_exact(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = []
+    for record in synthetic_records(stages=3):
+        growth = record.growth
+        if growth is not None:
+            growth = growth.model_copy(update={"index": growth.index.model_copy(update={"curvature": "producer"})})
+        records.append(record.model_copy(update={"growth": growth}))
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    assert "it leaves the followers out" in page.text
+    assert "becomes exact" not in page.text
+
+
+def test_numbers_that_are_not_finite_are_said_so(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=2)
+    assert records[0].growth is not None
+    growth = records[0].growth
+    step = growth.step.model_copy(update={"realised_change": float("nan"), "predicted_stderr": float("inf")})
+    index = growth.index.model_copy(update={"sweeps": float("nan"), "stderr": float("nan")})
+    records[0] = records[0].model_copy(update={"growth": growth.model_copy(update={"step": step, "index": index})})
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    assert page.tables[0][1][7:] == ["−0.0432 ± +∞", "not finite", "not finite"]
+
+
+def test_the_machine_is_that_of_the_run_or_said_to_be_another(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=2)
+    there = Page(
+        write_report(tmp_path, synthetic_recipe, records, environment={"torch": "9"}).read_text(encoding="utf-8")
+    )
+    assert "Versions and machine of the run" in there.text
+    here = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    assert "Versions and machine this report was written with" in here.text
+
+
+def test_an_empty_journal_writes_nothing(tmp_path: Path, synthetic_recipe: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="the journal has no stage to report"):
+        write_report(tmp_path, synthetic_recipe, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_markdown_escape() -> None:
+    assert escape("a|b *c* <d>\n# e_f") == r"a\|b \*c\* &lt;d&gt; \# e\_f"
