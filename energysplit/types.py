@@ -134,6 +134,8 @@ class SplitIndex:
     residual: shape (neurons,), ||S v - value v|| on the images the direction was found on.
     images: number of images `value` is a mean over. held_out: whether they are others than the direction's.
     solver: name of the eigen-solver.
+    same_images: shape (neurons,), `value` on the images the direction was found on: optimistic.
+    sweeps: the solver's cost in passes over its whole sample.
     """
 
     value: Float[Tensor, " neurons"]
@@ -143,6 +145,8 @@ class SplitIndex:
     images: int
     solver: str
     held_out: bool = False
+    same_images: Float[Tensor, " neurons"] | None = None
+    sweeps: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,7 @@ class IndexRecord(_Record):
     curvature: str
     linear: str
     kink_beta: float
-    sweeps: int
+    sweeps: float
     images: int
     held_out_images: int
     sum_same_images: float

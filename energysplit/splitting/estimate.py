@@ -76,6 +76,7 @@ def splitting_index(
         found = rmsprop.solve(operator, seed=seed, sweeps=sweeps)
     else:
         found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing)
+    sample_images = operator.images
     if held_out is not None:
         operator = SplittingOperator(net, held_out, loss_fn, **settings, cache_bytes=0)  # type: ignore[arg-type]
     evaluated = operator.evaluate(found.vectors)
@@ -88,6 +89,8 @@ def splitting_index(
             images=operator.images,
             solver=method,
             held_out=held_out is not None,
+            same_images=found.values[name].cpu(),
+            sweeps=found.images_swept / sample_images,
         )
         for name, vectors in found.vectors.items()
     }

@@ -127,7 +127,7 @@ def _rebuild(
             touched.add(owner)
     for owner in touched:
         set_sizes(owner)
-    return trace(module, net.example_input)
+    return trace(module, net.example_input.to(next(module.parameters()).device))
 
 
 def _gather(tensor: Tensor, slot: Slot, channels: ChannelMap) -> Tensor:

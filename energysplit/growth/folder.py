@@ -1,0 +1,199 @@
+"""A run folder: the recipe, the journal, a folder for each finished stage, and the training in progress.
+
+    recipe.json       the resolved recipe; a resumed run must have the same
+    journal.jsonl     one line a finished stage
+    stages/N/         trained network, optimiser state, splitting indices of stage N
+    progress/         network and optimiser state after the last finished epoch of the stage being trained
+
+What stage N + 1 starts from is not stored: it follows, bit for bit, from `stages/N/` and line N of the journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from energysplit.errors import CheckpointError, RunError
+from energysplit.graph import Network
+from energysplit.growth import journal
+from energysplit.output import checkpoint
+from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
+from energysplit.output.indices import INDEX_FILE, load_index, save_index
+from energysplit.output.tensors import load_tensors, save_tensors
+from energysplit.recipe import Recipe
+from energysplit.types import GrowthRecord, SplitIndex, TrainRecord
+
+OPTIMISER_FILE = "optimiser.safetensors"
+PROGRESS_FILE = "progress.json"
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far."""
+
+    stage: int
+    epoch: int
+    net: Network
+    optimiser: dict[str, Tensor]
+    train: TrainRecord | None = None
+    seconds: float = 0.0
+
+
+class RunFolder:
+    """Reads and writes one run; `seed_module` is a freshly built seed, which every checkpoint is grown from."""
+
+    def __init__(self, path: Path, seed_module: nn.Module) -> None:
+        self.path = path
+        self.seed_module = seed_module
+        self.journal = path / journal.JOURNAL_FILE
+
+    def stage(self, number: int) -> Path:
+        """Folder of a finished stage."""
+        return self.path / "stages" / str(number)
+
+    @contextmanager
+    def opened(self, recipe: Recipe, resume: bool) -> Iterator[None]:
+        """The folder made or checked, and locked against a second run.
+
+        Raises:
+            RunError: it holds another run or other files, is in use, or can't be written.
+        """
+        check_folder(self.path, recipe, resume)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"run folder {self.path} can't be written: {error.strerror}; choose another with --run") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"run folder {self.path} is in use by another run; wait for it or choose another") from error
+            if not (self.path / RECIPE_FILE).exists():
+                write_text(self.path / RECIPE_FILE, json.dumps(recipe.resolved(), indent=2) + "\n")
+            yield
+
+    def recover(self) -> tuple[list[GrowthRecord], list[str]]:
+        """The finished stages whose journal line and files are whole, and what was found damaged.
+
+        From the first damaged stage on, lines are removed from the journal; those stages are run again.
+        """
+        if not self.journal.exists():
+            return [], []
+        records, damage = journal.recover(self.journal)
+        problems = [damage] if damage else []
+        whole: list[GrowthRecord] = []
+        for record in records:
+            recover_folder(self.stage(record.stage))
+            problem = self._damage(record)
+            if problem:
+                problems.append(problem)
+                break
+            whole.append(record)
+        if problems:
+            journal.rewrite(self.journal, whole)
+        return whole, problems
+
+    def _damage(self, record: GrowthRecord) -> str:
+        """What is wrong with the files of a finished stage, "" if nothing."""
+        weights = self.stage(record.stage) / checkpoint.WEIGHTS_FILE
+        try:
+            if sha256_of(weights) != record.weights_sha256:
+                return f"{weights} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
+            self.load_stage(record.stage)
+        except OSError as error:
+            return f"{weights}: {error.strerror}"
+        except CheckpointError as error:
+            return str(error)
+        return ""
+
+    def save_stage(
+        self, number: int, net: Network, optimiser: Mapping[str, Tensor], index: Mapping[str, SplitIndex] | None
+    ) -> str:
+        """Write a trained stage, whole or not at all; returns the SHA-256 of its weights."""
+        self.stage(number).parent.mkdir(exist_ok=True)
+        with atomic_folder(self.stage(number)) as folder:
+            digest = checkpoint.write(net, folder)
+            save_tensors(folder / OPTIMISER_FILE, optimiser)
+            if index is not None:
+                save_index(folder / INDEX_FILE, index)
+        return digest
+
+    def load_stage(self, number: int) -> tuple[Network, dict[str, Tensor], dict[str, SplitIndex] | None]:
+        """Network, optimiser state and indices (None for the last stage) of a finished stage.
+
+        Raises:
+            CheckpointError: a file is missing or damaged.
+        """
+        folder = self.stage(number)
+        net = checkpoint.load(folder, self.seed_module)
+        optimiser, _ = load_tensors(folder / OPTIMISER_FILE)
+        index = load_index(folder / INDEX_FILE) if (folder / INDEX_FILE).exists() else None
+        return net, optimiser, index
+
+    def save_progress(self, state: TrainingState) -> None:
+        """Write the training in progress, in place of the one before."""
+        with atomic_folder(self.path / "progress") as folder:
+            digest = checkpoint.write(state.net, folder)
+            optimiser = save_tensors(folder / OPTIMISER_FILE, state.optimiser)
+            facts = {
+                "stage": state.stage,
+                "epoch": state.epoch,
+                "train": state.train.model_dump() if state.train else None,
+                "seconds": state.seconds,
+                "weights_sha256": digest,
+                "optimiser_sha256": optimiser,
+            }
+            write_text(folder / PROGRESS_FILE, json.dumps(facts) + "\n")
+
+    def load_progress(self, stage: int) -> tuple[TrainingState | None, str]:
+        """The training in progress of `stage`, or None, and what was found damaged ("" if nothing)."""
+        folder = self.path / "progress"
+        recover_folder(folder)
+        if not folder.exists():
+            return None, ""
+        try:
+            facts: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
+            if facts["stage"] != stage:
+                return None, ""
+            net = checkpoint.load(folder, self.seed_module)
+            optimiser, _ = load_tensors(folder / OPTIMISER_FILE, facts["optimiser_sha256"])
+            train = TrainRecord(**facts["train"]) if facts["train"] else None
+            return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"]), ""
+        except (OSError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
+            return None, f"{folder}: the training in progress can't be read ({error})"
+
+
+def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse a folder that this run may not write to, before anything is written.
+
+    Raises:
+        RunError: it holds other files, or a run and `resume` is False, or a run of another recipe.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"run folder {path} is a file; choose another with --run")
+    holds = path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
+    if not holds:
+        return
+    if not (path / RECIPE_FILE).exists():
+        raise RunError(f"folder {path} holds other files and no run ({RECIPE_FILE} is missing); choose another with --run")
+    if not resume:
+        raise RunError(f"run folder {path} holds a run already; continue it with --resume or choose another with --run")
+    try:
+        old = json.loads((path / RECIPE_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
+    changed = recipe.changes(old) if isinstance(old, dict) else ["everything"]
+    if changed:
+        raise RunError(
+            f"run folder {path} was started with another recipe: {', '.join(changed)} "
+            f"differ{'s' if len(changed) == 1 else ''}; resume with the same recipe or choose another folder with --run"
+        )

@@ -1,0 +1,63 @@
+"""The journal of a run: one `GrowthRecord` a line, appended whole or not at all.
+
+The journal is the truth about a run: a stage has happened when its line is there. Everything else in the run folder
+is made before the line is written, and can be made again from the line before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from energysplit.errors import CheckpointError
+from energysplit.output.atomic import append_line, write_text
+from energysplit.types import GrowthRecord
+
+JOURNAL_FILE = "journal.jsonl"
+
+
+def append(path: Path, record: GrowthRecord) -> None:
+    """Add one record; on disk when this returns."""
+    append_line(path, record.model_dump_json())
+
+
+def read(path: Path | str) -> list[GrowthRecord]:
+    """All records of a journal.
+
+    Raises:
+        CheckpointError: the file is missing or a line is damaged; the message names the line.
+    """
+    records, damage = recover(path)
+    if damage:
+        raise CheckpointError(damage)
+    return records
+
+
+def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
+    """The records before the first damaged line, and what is wrong with that line ("" if nothing is).
+
+    Raises:
+        CheckpointError: the file can't be read.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}; a run's journal is expected there") from error
+    torn = lines.pop()
+    records: list[GrowthRecord] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = GrowthRecord.model_validate_json(line)
+        except ValidationError as error:
+            return records, f"{path}, line {number}: damaged ({error.errors()[0]['msg']})"
+        if record.stage != number - 1:
+            return records, f"{path}, line {number}: holds stage {record.stage}, stage {number - 1} expected"
+        records.append(record)
+    return records, f"{path}, line {len(lines) + 1}: cut off" if torn else ""
+
+
+def rewrite(path: Path, records: list[GrowthRecord]) -> None:
+    """Replace the journal by these records, atomically."""
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))

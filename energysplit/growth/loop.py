@@ -1,0 +1,158 @@
+"""Grows a network from a recipe: train, index, allocate, split, stage after stage, then export and report.
+
+A stage is finished when its journal line is written. A run that is killed at any moment and resumed repeats at most
+one epoch or one growth, with the same seeds, and ends with the same journal and weights (on one machine, on CPU).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from energysplit.errors import RunError
+from energysplit.growth import journal, stage
+from energysplit.growth.folder import RunFolder, TrainingState, check_folder
+from energysplit.growth.setup import Setup, cost_record, prepare
+from energysplit.output.onnx_export import export_with_parity
+from energysplit.output.parity import OnnxParity
+from energysplit.output.report import write_report
+from energysplit.recipe import Recipe, load
+from energysplit.train.loop import evaluate
+from energysplit.types import GrowthRecord, GrowthResult, Progress, SilentProgress
+
+EVALUATION_BATCH = 500
+"""Images in a batch of evaluation; no result depends on it beyond rounding."""
+
+
+def grow(
+    recipe: Recipe | Path | str,
+    *,
+    run_dir: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> GrowthResult:
+    """Grow a network as the recipe says; leaves a run folder with everything in it.
+
+    Args:
+        recipe: a `Recipe` or the path of one.
+        run_dir: the run folder; `runs/<name>` by default.
+        overrides: "key=value" settings over a recipe given as a path.
+        resume: continue the run in the folder.
+        progress: what work is reported to; silent by default.
+
+    Raises:
+        InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
+        CheckFailed: a check of the run failed; stages before it are intact.
+    """  # noqa: DOC502 (raised by the functions called)
+    if not isinstance(recipe, Recipe):
+        recipe = load(recipe, overrides)
+    elif overrides:
+        raise RunError("overrides given with a Recipe object; change the object, or give the recipe's path")
+    progress = progress or SilentProgress()
+    path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
+    check_folder(path, recipe, resume)
+    setup = prepare(recipe)
+    folder = RunFolder(path, setup.seed.module)
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        progress.line(f"warning: {text}")
+
+    with folder.opened(recipe, resume):
+        records, problems = folder.recover()
+        for problem in problems:
+            warn(f"{problem}; going on from {_place(len(records))}")
+        state = None if _finished(records, recipe) else _state(setup, folder, records, warn)
+        while state is not None:
+            progress.stage(state.stage, recipe.growth.stages + 1, f"{sum(state.net.widths.values())} channels")
+            record, state = _run_stage(setup, folder, state, progress)
+            records.append(record)
+        parity = _export(folder, recipe, records, progress)
+        report = write_report(path, recipe.resolved(), records, parity)
+    return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
+
+
+def _finished(records: list[GrowthRecord], recipe: Recipe) -> bool:
+    """Whether the last stage is done: all growths made, or growth stopped by itself."""
+    return bool(records) and (records[-1].stage == recipe.growth.stages or bool(records[-1].stopped))
+
+
+def _place(stages: int) -> str:
+    return f"stage {stages - 1}" if stages else "the beginning"
+
+
+def _state(
+    setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: Callable[[str], None]
+) -> TrainingState:
+    """Where to go on: the training in progress, or what the last finished stage grew into, or the seed."""
+    saved, problem = folder.load_progress(len(records))
+    if problem:
+        warn(f"{problem}; training of stage {len(records)} starts again")
+    if saved is not None:
+        return saved
+    if not records:
+        return TrainingState(0, 0, setup.seed, {})
+    last = records[-1]
+    net, optimiser, index = folder.load_stage(last.stage)
+    if last.growth is None or index is None:
+        raise RunError(f"stage {last.stage} of {folder.path} has no growth to continue from; remove the folder and run again")
+    before = TrainingState(last.stage, 0, net, optimiser)
+    return stage.start_of_next(before, index, last.growth.allocation.split, last.growth.step.size)
+
+
+def _run_stage(
+    setup: Setup, folder: RunFolder, state: TrainingState, progress: Progress
+) -> tuple[GrowthRecord, TrainingState | None]:
+    """Train, evaluate and grow one stage; its record is in the journal when this returns."""
+    trained = stage.train(setup, state, progress, folder.save_progress)
+    setup.session.place(trained.net.module)
+    start = time.perf_counter()
+    device, net = setup.session.device, trained.net
+    validation, test = (
+        evaluate(setup.session, net.module, split.batches(EVALUATION_BATCH, device=device), setup.loss)
+        for split in (setup.splits.validation, setup.splits.test)
+    )
+    seconds = {"train": trained.seconds, "evaluate": time.perf_counter() - start}
+    progress.line(
+        f"stage {state.stage}: validation accuracy {validation.accuracy:.2%}, test accuracy {test.accuracy:.2%} (not used)"
+    )
+    growth = None
+    if state.stage < setup.recipe.growth.stages:
+        growth = stage.grow(setup, trained, progress)
+        seconds |= growth.seconds
+    assert trained.train is not None
+    record = GrowthRecord(
+        stage=state.stage,
+        widths=net.widths,
+        prices={name: cost_record(cost) for name, cost in setup.prices(net).items()},
+        train=trained.train,
+        validation=validation,
+        test=test,
+        growth=growth.record if growth else None,
+        stopped=growth.allocation.status if growth and growth.record is None else "",
+        weights_sha256=folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
+        seconds=seconds,
+    )
+    journal.append(folder.journal, record)
+    if growth and growth.record:
+        step = growth.record.step
+        progress.line(
+            f"stage {state.stage}: loss change predicted {step.predicted_change:+.4g}, realised {step.realised_change:+.4g}"
+        )
+    return record, growth.after if growth else None
+
+
+def _export(
+    folder: RunFolder, recipe: Recipe, records: list[GrowthRecord], progress: Progress
+) -> OnnxParity | None:
+    """The grown model as ONNX, compared with torch."""
+    if not recipe.export.onnx:
+        return None
+    net, _, _ = folder.load_stage(records[-1].stage)
+    with progress.task("export", 1) as task:
+        parity = export_with_parity(net, folder.path / "model.onnx")
+        task.advance(1)
+    return parity

@@ -1,0 +1,102 @@
+"""What a growth would do, found without training: the dry run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from energysplit.allocation.budgets import resolve
+from energysplit.costs import marginal_price
+from energysplit.graph import Network
+from energysplit.growth.setup import prepare
+from energysplit.recipe import Recipe
+from energysplit.splitting import lobpcg, rmsprop
+from energysplit.splitting.capture import bends
+from energysplit.types import Cost, SplitGroup
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """A recipe checked against data, model and budgets.
+
+    prices, marginal: of the seed, by provider (and group). budgets: name, scope, limit, unit, present price. stages:
+    stage, epochs, largest price by budget ("1.5x" of a stage counts from the largest price of the stage before),
+    images a training sees.
+    """
+
+    model: str
+    image_shape: tuple[int, int, int]
+    groups: dict[str, SplitGroup]
+    prices: dict[str, Cost]
+    marginal: dict[str, dict[str, float]]
+    budgets: list[dict[str, Any]]
+    stages: list[dict[str, Any]]
+    index_images: int
+    train_images: int
+    index_sweeps: int
+    device: str
+    warnings: list[str]
+
+
+def plan(recipe: Recipe) -> GrowthPlan:
+    """The plan of a recipe; nothing is trained and nothing is written.
+
+    Raises:
+        InputError: what `grow` would refuse.
+    """  # noqa: DOC502 (raised by the functions called)
+    setup = prepare(recipe)
+    limits = resolve(setup.seed, setup.budgets, setup.seed_price)
+    prices = setup.prices(setup.seed)
+    stages, reach = [], {limit.name: limit.present.value for limit in limits}
+    images = len(setup.splits.train)
+    for stage in range(recipe.growth.stages + 1):
+        epochs = recipe.train.epochs_at(stage)
+        stages.append({"stage": stage, "epochs": epochs, "limits": dict(reach), "images_train": epochs * images})
+        for limit, budget in zip(limits, setup.budgets, strict=True):
+            relative = budget.scope == "stage" and isinstance(budget.limit, str)
+            factor = limit.limit / limit.present.value if relative and limit.present.value else 1.0
+            reach[limit.name] = reach[limit.name] * factor if relative else limit.limit
+    return GrowthPlan(
+        model=recipe.model.name,
+        image_shape=setup.splits.image_shape,
+        groups=dict(setup.seed.groups),
+        prices=prices,
+        marginal={name: marginal_price(setup.seed, name) for name in prices},
+        budgets=[
+            {
+                "name": limit.name,
+                "scope": budget.scope,
+                "limit": limit.limit,
+                "unit": limit.pricer.unit,
+                "present": limit.present.value,
+            }
+            for limit, budget in zip(limits, setup.budgets, strict=True)
+        ],
+        stages=stages,
+        index_images=recipe.index.images,
+        train_images=images,
+        index_sweeps=_sweeps(recipe, setup.seed),
+        device=str(setup.session.device),
+        warnings=_warnings(recipe, setup.seed.groups, set(bends(setup.seed, recipe.index.curvature, recipe.index.linear))),
+    )
+
+
+def _sweeps(recipe: Recipe, seed: Network) -> int:
+    """Passes over the sample the eigen-solver will make."""
+    if recipe.index.method == "exact":
+        widest = (seed.module.get_submodule(name).weight for name, group in seed.groups.items() if group.splittable)
+        return max((weight[0].numel() for weight in widest), default=0)  # type: ignore[index, operator]
+    return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
+
+
+def _warnings(recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str]) -> list[str]:
+    """What a user should know before a long run."""
+    linear = [name for name, group in groups.items() if group.splittable and name not in indexed]
+    warnings = []
+    if linear:
+        warnings.append(
+            f"groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): {', '.join(linear)}"
+        )
+    if recipe.index.curvature == "producer":
+        warnings.append("index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change")
+    return warnings

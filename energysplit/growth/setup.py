@@ -1,0 +1,103 @@
+"""Everything a recipe names, made and checked before anything is written: data, seed network, budgets, session."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from energysplit import data, models
+from energysplit.allocation.budgets import budget_names, resolve
+from energysplit.costs import NetworkPricer
+from energysplit.errors import RecipeError
+from energysplit.graph import Network, trace
+from energysplit.recipe import Recipe
+from energysplit.splitting.capture import Loss
+from energysplit.train.session import Session
+from energysplit.types import Budget, Cost, CostRecord
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A recipe ready to run.
+
+    seed_price: price of the seed by budget name; what "1.5x" of scope "network" multiplies. loss: of training, also
+    that of the splitting indices.
+    """
+
+    recipe: Recipe
+    session: Session
+    splits: data.Splits
+    seed: Network
+    budgets: tuple[Budget, ...]
+    seed_price: dict[str, float]
+    loss: Loss
+
+    def prices(self, net: Network) -> dict[str, Cost]:
+        """Price of a network by each reported provider and each budget's."""
+        providers = dict.fromkeys([*self.recipe.report.providers, *(budget.provider for budget in self.recipe.budget)])
+        return {name: NetworkPricer(net, name).price() for name in providers}
+
+    def seed_of(self, *place: int | str) -> int:
+        """A seed for one place of the run (stage, epoch, purpose), the same in every run of the recipe."""
+        digest = hashlib.sha256("/".join(map(str, (self.recipe.seed, *place))).encode()).digest()
+        return int.from_bytes(digest[:7], "big")
+
+
+def prepare(recipe: Recipe) -> Setup:
+    """Load the data, build and trace the seed, price it, and check that the recipe can be run.
+
+    Raises:
+        InputError: of the kind that fits: data, model, budget or recipe.
+    """  # noqa: DOC502 (raised by the functions called)
+    run = recipe.run
+    session = Session(
+        device=run.device,
+        precision=run.precision,
+        threads=run.threads,
+        channels_last=run.channels_last,
+        deterministic=run.deterministic,
+    )
+    splits = data.load(
+        recipe.data.name,
+        root=recipe.data.root,
+        image_size=recipe.data.image_size,
+        validation=recipe.data.validation,
+        seed=recipe.seed,
+        download=recipe.data.download,
+        limit=recipe.data.limit,
+    )
+    wanted = recipe.index.images + recipe.index.held_out_images
+    if recipe.growth.stages > 0 and wanted > len(splits.train):
+        raise RecipeError(
+            f"index.images + index.held_out_images = {wanted} given, at most the {len(splits.train)} training images of "
+            f"{recipe.data.name} expected; lower them or data.validation"
+        )
+    seed = _seed(recipe, splits)
+    budgets = tuple(Budget(budget.provider, budget.limit, budget.scope) for budget in recipe.budget)
+    seed_price = {
+        name: NetworkPricer(seed, budget.provider).price().value
+        for name, budget in zip(budget_names(budgets), budgets, strict=True)
+    }
+    resolve(seed, budgets, seed_price)
+    for name in recipe.report.providers:
+        NetworkPricer(seed, name)
+    loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
+    return Setup(recipe, session, splits, seed, budgets, seed_price, loss)
+
+
+def _seed(recipe: Recipe, splits: data.Splits) -> Network:
+    """The seed network, built from the recipe's seed and checked against the images and their classes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        module = models.build(recipe.model.name, **recipe.model.args)
+    models.check_image(module, splits.image_shape, splits.classes)
+    return trace(module, torch.zeros(2, *splits.image_shape))
+
+
+def cost_record(cost: Cost) -> CostRecord:
+    """A cost as the journal writes it."""
+    return CostRecord(value=cost.value, unit=cost.unit, low=cost.low, high=cost.high, source=cost.source)

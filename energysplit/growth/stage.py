@@ -1,0 +1,280 @@
+"""The two halves of a stage: train a network, and grow it.
+
+Directions come from one part of the training images, indices and steps from another; validation images only report,
+and test images only report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from energysplit.allocation import allocate
+from energysplit.errors import CheckFailed
+from energysplit.graph import Network
+from energysplit.growth.folder import TrainingState
+from energysplit.growth.setup import Setup, cost_record
+from energysplit.splitting import splitting_index
+from energysplit.splitting.operator import Batches
+from energysplit.surgery import choose_step, function_error, group_norms, split, split_state
+from energysplit.train.loop import evaluate, train_epoch
+from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
+from energysplit.train.schedules import learning_rate
+from energysplit.types import (
+    Allocation,
+    AllocationRecord,
+    IndexRecord,
+    Progress,
+    SplitIndex,
+    SplitRecord,
+    StepRecord,
+    TrainRecord,
+)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A grown network with what led to it. `record` and `after` are None where nothing was bought."""
+
+    index: dict[str, SplitIndex]
+    allocation: Allocation
+    record: SplitRecord | None
+    after: TrainingState | None
+    seconds: dict[str, float]
+
+
+def train(
+    setup: Setup, state: TrainingState, progress: Progress, save: Callable[[TrainingState], None]
+) -> TrainingState:
+    """Train the network to the end of its stage, calling `save` after every epoch.
+
+    Raises:
+        CheckFailed: the loss is not finite.
+    """
+    recipe, session = setup.recipe.train, setup.session
+    epochs = recipe.epochs_at(state.stage)
+    if state.epoch == epochs:
+        return state
+    module = session.place(state.net.module)
+    optimiser = make_optimiser(
+        module,
+        optimizer=recipe.optimizer,
+        learning_rate=recipe.learning_rate_at(state.stage),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    load_state_tensors(optimiser, module, state.optimiser)
+    steps = -(-len(setup.splits.train) // recipe.batch_size)
+
+    def rate(epoch: int, step: int) -> float:
+        return learning_rate(
+            recipe.schedule,
+            base=recipe.learning_rate_at(state.stage),
+            epoch=epoch + step / steps,
+            epochs=epochs,
+            warmup_epochs=recipe.warmup_epochs,
+            milestones=recipe.milestones,
+            decay=recipe.decay,
+        )
+
+    with progress.task(f"train stage {state.stage}", epochs) as task:
+        task.advance(state.epoch)
+        for epoch in range(state.epoch, epochs):
+            start = time.perf_counter()
+            seed = setup.seed_of("train", state.stage, epoch)
+            result = train_epoch(
+                session,
+                module,
+                optimiser,
+                setup.splits.train.batches(
+                    recipe.batch_size, seed=seed, augment=setup.recipe.data.augment, device=session.device
+                ),
+                loss_fn=setup.loss,
+                learning_rate=lambda step, epoch=epoch: rate(epoch, step),  # type: ignore[misc]
+                seed=seed,
+                epoch=epoch,
+            )
+            state = replace(
+                state,
+                epoch=epoch + 1,
+                optimiser=state_tensors(optimiser, module),
+                train=TrainRecord(epochs=epochs, loss=result.loss, accuracy=result.accuracy),
+                seconds=state.seconds + time.perf_counter() - start,
+            )
+            save(state)
+            task.advance(1, loss=result.loss, accuracy=result.accuracy)
+    return state
+
+
+def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
+    """Index, allocate and split a trained network.
+
+    Raises:
+        CheckFailed: the split network does not compute the same function at step 0.
+    """
+    recipe, stage, net = setup.recipe, state.stage, state.net
+    seconds: dict[str, float] = {}
+    clock = _Clock(seconds)
+    with clock("index"), progress.task(f"index stage {stage}", 1) as task:
+        sample, held_out = _samples(setup, stage)
+        index = splitting_index(
+            net,
+            sample,
+            setup.loss,
+            method=recipe.index.method,
+            curvature=recipe.index.curvature,
+            linear=recipe.index.linear,
+            held_out=held_out,
+            sweeps=recipe.index.sweeps,
+            growing=recipe.index.growing,
+            kink_beta=recipe.index.kink_beta,
+            seed=setup.seed_of("index", stage) % 2**31,
+        )
+        task.advance(1)
+    with clock("allocate"):
+        allocation = allocate(
+            net,
+            index,
+            setup.budgets,
+            method=recipe.growth.method,
+            multiple_of=recipe.growth.multiple_of,
+            weights=_weights(setup, net, list(index)),
+            seed_price=setup.seed_price,
+        )
+    progress.line(f"stage {stage}: {allocation.status}")
+    if not allocation.split:
+        return Growth(index, allocation, None, None, seconds)
+    with clock("surgery"):
+        step = _choose_step(setup, net, index, allocation, held_out)
+        after = start_of_next(state, index, allocation.split, step.size)
+    record = SplitRecord(
+        index=_index_record(setup, sample, held_out, index),
+        allocation=AllocationRecord(
+            method=allocation.method,
+            split=allocation.split,
+            predicted_gain=allocation.predicted_gain,
+            gap=allocation.gap,
+            shadow_price=allocation.shadow_price,
+            price={name: cost_record(cost) for name, cost in allocation.price.items()},
+            limit=allocation.limit,
+            status=allocation.status,
+        ),
+        step=step,
+    )
+    return Growth(index, allocation, record, after, seconds)
+
+
+def start_of_next(
+    state: TrainingState, index: dict[str, SplitIndex], chosen: dict[str, list[int]], step: dict[str, float]
+) -> TrainingState:
+    """What the next stage starts from, bit for bit the same whether computed now or again after a resume."""
+    directions = {name: index[name].direction for name in chosen}
+    return TrainingState(
+        stage=state.stage + 1,
+        epoch=0,
+        net=split(state.net, chosen, directions, step),
+        optimiser=split_state(state.net, chosen, state.optimiser),
+    )
+
+
+def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:
+    """Images for the directions and other images for everything that is reported; both from the training part."""
+    recipe, train = setup.recipe.index, setup.splits.train
+    size = recipe.rmsprop_batch_size if recipe.method == "rmsprop" else recipe.batch_size
+    first = train.draw(recipe.images, seed=setup.seed_of("sample", stage))
+    second = train.draw(recipe.held_out_images, seed=setup.seed_of("held out", stage), exclude=first)
+    device = setup.session.device
+    return train.take(first, size, device), train.take(second, size, device)
+
+
+def _weights(setup: Setup, net: Network, groups: list[str]) -> dict[str, float]:
+    """Factor of each group's gains: a step e changes the loss by e^2/2 per index, and steps may follow the norms."""
+    if setup.recipe.step.policy == "fixed":
+        return dict.fromkeys(groups, 1.0)
+    return {name: norm**2 for name, norm in group_norms(net, groups).items()}
+
+
+def _choose_step(
+    setup: Setup, net: Network, index: dict[str, SplitIndex], allocation: Allocation, held_out: Batches
+) -> StepRecord:
+    """Check the surgery at step 0, choose the step, and compare prediction and reality on the held-out images."""
+    recipe, chosen = setup.recipe.step, allocation.split
+    tolerance = setup.recipe.growth.function_tolerance
+    error = function_error(net, split(net, chosen), held_out[0][0])
+    if not error <= tolerance:
+        raise CheckFailed(
+            f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
+            "allowed (growth.function_tolerance); nothing was kept of this split, the trained stage before it is intact"
+        )
+    directions = {name: index[name].direction for name in chosen}
+
+    def loss(network: Network) -> float:
+        return evaluate(setup.session, network.module, held_out, setup.loss).loss
+
+    before = loss(net)
+    choice = choose_step(
+        net,
+        list(chosen),
+        policy=recipe.policy,
+        size=recipe.size if recipe.policy in ("fixed", "relative") else recipe.largest,
+        tolerance=recipe.tolerance,
+        loss_before=before,
+        loss_after=lambda size: loss(split(net, chosen, directions, size)),
+    )
+    predicted, variance = 0.0, 0.0
+    for name, channels in chosen.items():
+        half_square = choice.size[name] ** 2 / 2
+        predicted += half_square * float(index[name].value[channels].sum())
+        stderr = index[name].stderr
+        if stderr is not None:
+            variance += half_square**2 * float(stderr[channels].square().sum())
+    return StepRecord(
+        policy=choice.policy,
+        size=choice.size,
+        loss_before=before,
+        predicted_change=predicted,
+        predicted_stderr=variance**0.5,
+        realised_change=loss(split(net, chosen, directions, choice.size)) - before,
+        function_error=error,
+        function_tolerance=tolerance,
+    )
+
+
+def _index_record(
+    setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex]
+) -> IndexRecord:
+    """The indices in a few numbers."""
+    recipe, found = setup.recipe.index, list(index.values())
+    return IndexRecord(
+        solver=recipe.method,
+        curvature=recipe.curvature,
+        linear=recipe.linear,
+        kink_beta=recipe.kink_beta,
+        images=sum(len(x) for x, _ in sample),
+        held_out_images=sum(len(x) for x, _ in held_out),
+        sweeps=found[0].sweeps,
+        sum_same_images=sum(float(each.same_images.sum()) for each in found if each.same_images is not None),
+        sum_held_out=sum(float(each.value.sum()) for each in found),
+        stderr=sum(float(each.stderr.square().sum()) for each in found if each.stderr is not None) ** 0.5,
+        negative=sum(int((each.value < 0).sum()) for each in found),
+        neurons=sum(len(each.value) for each in found),
+    )
+
+
+class _Clock:
+    """Adds wall time by part."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    def __call__(self, part: str) -> _Clock:
+        self.part = part
+        return self
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self.part] = self.seconds.get(self.part, 0.0) + time.perf_counter() - self.start
