@@ -1,0 +1,112 @@
+"""Fraction of the exact held-out gain that each eigen-solver reaches, against images swept, on one trained network.
+
+    python benchmarks/solvers.py recipes/mbv1_cifar10_cpu.toml --set data.root=FOLDER --out benchmarks/results
+
+Trains the recipe's seed, draws a sample and other, held-out images from the training part, and lets every solver find
+directions on the sample. Reported: the sum of held-out values over all neurons, divided by that of the exact
+eigenvectors of the same sample. All in one run on one machine; images swept, not seconds, are the solver's cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from energysplit.growth import stage
+from energysplit.growth.folder import TrainingState
+from energysplit.growth.setup import prepare
+from energysplit.output.environment import environment
+from energysplit.recipe import load
+from energysplit.splitting import exact, lobpcg, rmsprop
+from energysplit.splitting.operator import SplittingOperator
+from energysplit.types import SilentProgress
+
+
+def main() -> None:
+    """Run the comparison and write a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--held-out", type=int, default=8192)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+
+    setup = prepare(load(options.recipe, options.set))
+    trained = stage.train(setup, TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda state: None)
+    train = setup.splits.train
+    first = train.draw(options.images, seed=1)
+    held_out = train.take(train.draw(options.held_out, seed=2, exclude=first), 512)
+
+    def operator(batch: int) -> SplittingOperator:
+        return SplittingOperator(trained.net, train.take(first, batch), setup.loss)
+
+    judge = SplittingOperator(trained.net, held_out, setup.loss)
+    sample = operator(256)
+
+    def held_out_sum(vectors: dict[str, torch.Tensor]) -> float:
+        return sum(float(value.sum()) for value, _ in judge.evaluate(vectors).values())
+
+    def same_sum(vectors: dict[str, torch.Tensor]) -> float:
+        return sum(float(value.sum()) for value, _ in sample.evaluate(vectors).values())
+
+    best = exact.solve(operator(256))
+    reference = held_out_sum(best.vectors)
+    reference_same = same_sum(best.vectors)
+    rows = []
+    runs = [("lobpcg", sweeps, False) for sweeps in (2, 3, 4, 5, 6, 8, 12)]
+    runs += [("lobpcg growing", sweeps, True) for sweeps in (6, 8, 12)]
+    runs += [("rmsprop", sweeps, False) for sweeps in (1, 2, 4, 10, 16)]
+    for name, sweeps, growing in runs:
+        for seed in range(options.seeds):
+            start = time.perf_counter()
+            if name == "rmsprop":
+                found = rmsprop.solve(operator(rmsprop.BATCH), seed=seed, sweeps=sweeps)
+                swept = sweeps * options.images  # the last sweep only measures
+            else:
+                found = lobpcg.solve(operator(256), seed=seed, sweeps=sweeps, growing=growing)
+                swept = found.images_swept
+            rows.append(
+                {
+                    "solver": name,
+                    "sweeps": sweeps,
+                    "seed": seed,
+                    "images_swept": swept,
+                    "seconds": round(time.perf_counter() - start, 2),
+                    "same_images": same_sum(found.vectors) / reference_same,
+                    "held_out": held_out_sum(found.vectors) / reference,
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    lines = [
+        f"# Eigen-solvers on {options.images} images, judged on {options.held_out} others",
+        "",
+        f"Recipe `{options.recipe}`, seed trained {trained.epoch} epochs. Measured on {environment()}.",
+        f"Exact eigenvectors: sum {reference_same:.4g} on the sample, {reference:.4g} held out.",
+        "Fractions are of the exact eigenvectors' sums.",
+        "",
+        "| solver | sweeps | images swept | seconds | fraction, same images | fraction, held out |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, sweeps, _ in runs:
+        group = [row for row in rows if row["solver"] == name and row["sweeps"] == sweeps]
+
+        def mean(key: str, group: list[dict] = group) -> float:
+            return sum(row[key] for row in group) / len(group)
+
+        lines.append(
+            f"| {name} | {sweeps} | {mean('images_swept'):,.0f} | {mean('seconds'):.1f} | {mean('same_images'):.3f} "
+            f"| {mean('held_out'):.3f} |"
+        )
+    print("\n".join(lines))
+    if options.out:
+        (options.out / "solvers.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
