@@ -1,0 +1,8 @@
+"""Allocation: which neurons to split so that the predicted gain is largest inside every budget."""
+
+from __future__ import annotations
+
+from energysplit.allocation.problem import budget_names
+from energysplit.allocation.solve import METHODS, allocate
+
+__all__ = ["METHODS", "allocate", "budget_names"]

@@ -1,0 +1,154 @@
+"""The price of a whole network, and of one more neuron, from the prices of its layers.
+
+A neuron is priced by the difference of two whole-network prices, so its own row, its followers and its consumers'
+columns are all in it. Growth asks for thousands of such prices that differ in two or three layers; `NetworkPricer`
+asks the provider only for layer cases it has not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from energysplit.costs.registry import cost_provider, provider_name
+from energysplit.errors import InputError, nearest
+from energysplit.types import Cost, CostProvider, LayerCase, Priceable
+
+# Whole-network values kept by widths; a bound on memory (some 100 bytes each), far above what one allocation asks for.
+_KEPT_VALUES = 200_000
+
+
+class NetworkPricer:
+    """Prices one network at any widths with one provider.
+
+    Args:
+        net: the network; only `groups`, `widths` and `cases(widths)` are used.
+        provider: an object with `price`, or a name `cost_provider` knows.
+    """
+
+    def __init__(self, net: Priceable, provider: str | CostProvider) -> None:
+        self.net = net
+        self.provider = cost_provider(provider)
+        self.name = provider_name(provider)
+        self.unit = self.provider.unit
+        self.combine = getattr(self.provider, "combine", "sum")
+        self._present = dict(net.widths)
+        self._costs: dict[LayerCase, Cost] = {}
+        self._values: dict[tuple[int, ...], float] = {}
+
+    def layers(self, widths: Mapping[str, int] | None = None) -> dict[str, Cost]:
+        """Layer name -> price of that layer, at the present widths or at others.
+
+        Raises:
+            InputError: the provider gave no finite price of at least 0 in its unit, or a width is not a whole number.
+        """  # noqa: DOC502 (raised by the functions called)
+        cases = self.net.cases() if widths is None else self.net.cases(self._full(widths))
+        return {name: self._layer(name, case) for name, case in cases.items()}
+
+    def price(self, widths: Mapping[str, int] | None = None) -> Cost:
+        """The price of the network: the sum of its layers, or the largest where the provider's `combine` is "max".
+
+        Intervals add up end to end (worst case); sources that differ are joined.
+        """
+        costs = list(self.layers(widths).values())
+        if not costs:
+            return Cost.exact(0.0, self.unit, "counted: no layers")
+        if self.combine == "max":
+            largest = max(costs, key=lambda cost: cost.value)
+            low, high = max(cost.low for cost in costs), max(cost.high for cost in costs)
+            return Cost(float(largest.value), self.unit, float(low), float(high), largest.source)
+        source = " + ".join(dict.fromkeys(cost.source for cost in costs))
+        # fsum does not depend on the order of the layers, so equal networks have equal prices to the last bit.
+        value, low, high = (math.fsum(getattr(cost, part) for cost in costs) for part in ("value", "low", "high"))
+        return Cost(value, self.unit, low, high, source)
+
+    def value(self, widths: Mapping[str, int]) -> float:
+        """`price(widths).value`, remembered by widths."""
+        key = tuple({**self._present, **widths}.values())
+        known = self._values.get(key)
+        if known is None:
+            if len(self._values) >= _KEPT_VALUES:
+                self._values.clear()
+            values = [cost.value for cost in self.layers(widths).values()]
+            known = (max(values, default=0.0) if self.combine == "max" else math.fsum(values)) + 0.0
+            self._values[key] = known
+        return known
+
+    def marginal(self, widths: Mapping[str, int], group: str, count: int = 1) -> float:
+        """The price of `count` more neurons in `group`, other groups as in `widths`; below 0 where a table falls.
+
+        Raises:
+            InputError: the network has no such group.
+        """
+        if group not in self._present:
+            raise InputError(f"no group {group!r} in this network; {nearest(group, self._present)}")
+        full = {**self._present, **widths}
+        return self.value({**full, group: full[group] + count}) - self.value(full)
+
+    def _full(self, widths: Mapping[str, int]) -> dict[str, int]:
+        for name, width in widths.items():
+            if name not in self._present:
+                raise InputError(f"no group {name!r} in this network; {nearest(name, self._present)}")
+            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+                raise InputError(f"group {name!r}: width {width!r} given, a whole number of at least 1 expected")
+        return {**self._present, **widths}
+
+    def _layer(self, name: str, case: LayerCase) -> Cost:
+        cost = self._costs.get(case)
+        if cost is None:
+            cost = self.provider.price(case)
+            self._check(cost, name, case)
+            self._costs[case] = cost
+        return cost
+
+    def _check(self, cost: object, name: str, case: LayerCase) -> None:
+        where = f"cost provider {self.name!r}, layer {name!r}"
+        if not isinstance(cost, Cost):
+            example = f"Cost.exact(1.0, {self.unit!r})"
+            raise InputError(f"{where}: price is {cost!r}, expected a Cost such as {example} ({case})")
+        if cost.unit != self.unit:
+            raise InputError(f"{where}: price is in {cost.unit!r}, but the provider's unit is {self.unit!r} ({case})")
+        for part in ("value", "low", "high"):
+            number = getattr(cost, part)
+            if number is None or not math.isfinite(number) or number < 0:
+                raise InputError(
+                    f"{where}: the price's {part} is {number!r}, expected a finite number of at least 0; "
+                    f"a case that can't be priced must raise an error that says so ({case})"
+                )
+        if not cost.low <= cost.value <= cost.high:
+            raise InputError(
+                f"{where}: the price {cost.value!r} is outside its own interval, {cost.low!r} to {cost.high!r} ({case})"
+            )
+
+
+def price(net: Priceable, provider: str | CostProvider, widths: Mapping[str, int] | None = None) -> Cost:
+    """The price of the network at its present widths, or at others (groups left out keep theirs).
+
+    Raises:
+        InputError: unknown provider or group, a width below 1, or a price the provider could not give.
+    """  # noqa: DOC502 (raised by the functions called)
+    return NetworkPricer(net, provider).price(widths)
+
+
+def marginal_price(net: Priceable, provider: str | CostProvider) -> dict[str, float]:
+    """Group -> price of one more neuron there: the difference of two whole-network prices, in the provider's unit.
+
+    Complete: own row, followers and the consumers' columns. Groups that can't be split (the classes) have a price too.
+    """
+    pricer = NetworkPricer(net, provider)
+    present = dict(net.widths)
+    return {name: pricer.marginal(present, name) for name in present}
+
+
+def amount(value: float, unit: str) -> str:
+    """A price for a sentence: large and whole numbers to the unit, others to six digits.
+
+    Example:
+        >>> amount(568_740_352, "MAC"), amount(0.00123456789, "s")
+        ('568,740,352 MAC', '0.00123457 s')
+    """
+    if abs(value) >= 1e15:
+        return f"{value:.6g} {unit}"
+    if float(value).is_integer():
+        return f"{value:,.0f} {unit}"
+    return f"{value:,.1f} {unit}" if abs(value) >= 1e5 else f"{value:,.6g} {unit}"

@@ -1,0 +1,45 @@
+"""Prices of traced networks against what torch counts, and against networks really split."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import energysplit as es
+from energysplit.models import build
+
+
+def mobilenet(multiplier: float) -> es.Network:
+    return es.trace(build("mobilenet_v1", width_multiplier=multiplier), torch.zeros(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize(("multiplier", "expected"), [(1.0, 568.74), (0.5, 149.50), (0.25, 41.03)])
+def test_mobilenet_v1_has_the_published_macs(multiplier: float, expected: float) -> None:
+    net = mobilenet(multiplier)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.module.eval()(net.example_input)
+    macs = es.price(net, "macs")
+    assert macs.value == counter.get_total_flops() / 2
+    assert f"{macs.value / 1e6:.2f}" == f"{expected:.2f}"
+    assert es.price(net, "params").value == sum(weight.numel() for weight in net.module.parameters())
+
+
+SMALL = {
+    "mobilenet_v1_cifar": ((3, 32, 32), {}),
+    "vgg": ((3, 16, 16), {"widths": [4, "M", 6, "M"]}),
+    "cnn": ((3, 16, 16), {}),
+    "mlp": ((3, 4, 4), {"image": [3, 4, 4], "batch_norm": True}),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_marginal_prices_are_those_of_networks_really_split(name: str) -> None:
+    shape, arguments = SMALL[name]
+    net = es.trace(build(name, **arguments), torch.zeros(1, *shape))
+    for provider in ("macs", "params"):
+        before, marginal = es.price(net, provider).value, es.marginal_price(net, provider)
+        for group in (group for group in net.groups.values() if group.splittable):
+            grown = es.trace(es.split(net, {group.name: [0]}).module, net.example_input)
+            assert es.price(grown, provider).value - before == marginal[group.name], (provider, group.name)
+    assert es.price(grown, "params").value == sum(weight.numel() for weight in grown.module.parameters())
