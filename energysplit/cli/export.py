@@ -1,0 +1,32 @@
+"""`energysplit export`: write the ONNX model of a run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.onnx in the run folder.")
+    ] = None,
+) -> None:
+    """Export the last stage's network to ONNX, and compare it in ONNX Runtime."""
+    from energysplit.cli.run_folder import last_stage
+    from energysplit.errors import InputError
+
+    stage = last_stage(run)
+    path = out or run / "model.onnx"
+    if not path.parent.is_dir():
+        raise InputError(f"--out {path}: no folder {path.parent}; make it first or choose another")
+    from energysplit.output.checkpoint import load
+    from energysplit.output.onnx_export import export_with_parity
+
+    parity = export_with_parity(load(stage), path)
+    typer.echo(
+        f"{parity.path}: stage {stage.name}; ONNX Runtime differs from torch by at most {parity.absolute:.2g} "
+        f"({parity.relative:.2g} of the largest output) on {parity.images} random images"
+    )

@@ -1,0 +1,125 @@
+"""`energysplit grow`: run a recipe, or show what it would do."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from energysplit.growth.plan import GrowthPlan
+    from energysplit.types import GrowthResult
+
+
+def grow(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML).", metavar="RECIPE")],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Run folder; default: runs/ and the recipe's name.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the run folder.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. train.epochs=5. Repeat.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print model, groups, prices and schedule; write nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+) -> None:
+    """Grow a network as a recipe says: train, index, allocate, split, again and again."""
+    overrides = set_ or []
+    # The recipe is checked before torch is imported: a typo is answered at once.
+    from energysplit.recipe import load
+
+    loaded = load(recipe, overrides)
+    from energysplit import growth
+    from energysplit.cli.console import console
+
+    if dry_run:
+        show_plan(growth.plan(loaded), console())
+        return
+    from energysplit.cli.progress import progress
+
+    folder = run or Path("runs") / loaded.name
+    try:
+        result = growth.grow(loaded, run_dir=folder, resume=resume, progress=progress(quiet))
+    except KeyboardInterrupt:
+        words = ["energysplit", "grow", str(recipe), "--run", str(folder), "--resume"]
+        words += [word for text in overrides for word in ("--set", text)]
+        typer.echo(
+            f"interrupted: everything up to the last finished epoch is in {folder}; to continue: {shlex.join(words)}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    show_result(result, console())
+
+
+def show_result(result: GrowthResult, out: Console) -> None:
+    """Print the stages of a finished growth and where its files are."""
+    from energysplit.cli.console import show, si, table
+    from energysplit.output.numbers import duration, percent
+
+    providers = list(result.records[0].prices) if result.records else []
+    rows = [
+        (
+            record.stage,
+            *(si(record.prices[name].value, record.prices[name].unit) for name in providers),
+            percent(record.validation.accuracy),
+            "-" if record.test is None else percent(record.test.accuracy),
+            duration(sum(record.seconds.values())),
+        )
+        for record in result.records
+    ]
+    show(out, "stages", table(("stage", *providers, "validation", "test", "time"), rows))
+    for record in result.records:
+        if record.stopped:
+            out.print(f"stage {record.stage}: {record.stopped}", markup=False)
+    for warning in result.warnings:
+        out.print(f"warning: {warning}", markup=False)
+    for name, path in (("run", result.run_dir), ("onnx", result.onnx), ("report", result.report)):
+        if path is not None:
+            out.print(f"{name}: {path}", markup=False, soft_wrap=True)
+
+
+def show_plan(plan: GrowthPlan, out: Console) -> None:
+    """Print what a growth would do."""
+    from energysplit.cli.console import cost, facts, show, si, table
+    from energysplit.cli.groups import groups_table
+
+    image = " x ".join(str(size) for size in plan.image_shape)
+    show(out, "dry run: nothing is written", facts({"model": plan.model, "image": image, "device": plan.device}))
+    show(out, "price of the seed", facts({name: cost(price) for name, price in plan.prices.items()}))
+    units = {name: price.unit for name, price in plan.prices.items()}
+    groups = groups_table(plan.groups, plan.marginal, units)
+    show(out, "groups, and the price of one more neuron in each", groups)
+    rows = [
+        (budget["name"], budget["scope"], *(si(budget[key], budget["unit"]) for key in ("limit", "present")))
+        for budget in plan.budgets
+    ]
+    show(out, "budgets of the first growth", table(("budget", "scope", "limit", "seed"), rows, words=2))
+    limit_units = {budget["name"]: budget["unit"] for budget in plan.budgets}
+    stage_rows = [
+        (
+            stage["stage"],
+            stage["epochs"],
+            f"{stage['images_train']:,}",
+            *(
+                si(stage["limits"][name], unit) if name in stage["limits"] else "-"
+                for name, unit in limit_units.items()
+            ),
+        )
+        for stage in plan.stages
+    ]
+    columns = ("stage", "epochs", "images trained", *limit_units)
+    show(out, "schedule: what each stage trains, and its largest price", table(columns, stage_rows))
+    out.print(
+        f"each growth: {plan.index_sweeps} sweeps over at most {plan.index_images:,} of {plan.train_images:,} "
+        "training images for the splitting indices (a sweep over an image costs about 4/3 of training on it)",
+        markup=False,
+        soft_wrap=True,
+    )
+    for warning in plan.warnings:
+        out.print(f"warning: {warning}", markup=False)

@@ -1,0 +1,33 @@
+"""Recipes: everything a growth needs to know, read from TOML and checked before anything runs."""
+
+from energysplit.recipe.load import from_dict, load, override
+from energysplit.recipe.schema import (
+    BudgetRecipe,
+    DataRecipe,
+    ExportRecipe,
+    GrowthRecipe,
+    IndexRecipe,
+    ModelRecipe,
+    Recipe,
+    ReportRecipe,
+    RunRecipe,
+    StepRecipe,
+    TrainRecipe,
+)
+
+__all__ = [
+    "BudgetRecipe",
+    "DataRecipe",
+    "ExportRecipe",
+    "GrowthRecipe",
+    "IndexRecipe",
+    "ModelRecipe",
+    "Recipe",
+    "ReportRecipe",
+    "RunRecipe",
+    "StepRecipe",
+    "TrainRecipe",
+    "from_dict",
+    "load",
+    "override",
+]

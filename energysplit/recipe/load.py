@@ -1,0 +1,187 @@
+"""Reads a recipe: TOML files that extend one another, then `--set key=value`, then the check against the schema.
+
+Each file and each override is a layer. Layers are merged from the base upwards (tables merge, everything else
+replaces), and kept, so that an error can name the layer a wrong key came from.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from energysplit.errors import RecipeError, nearest
+from energysplit.recipe.explain import explain, shown
+from energysplit.recipe.schema import Recipe
+
+
+class Layer(NamedTuple):
+    """Where keys come from: a label for messages, and the tree of what it sets (list items by number)."""
+
+    label: str
+    tree: dict[str, Any]
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe in a TOML file.
+
+    Args:
+        path: the file. Its key `extends` names a base recipe, relative to the file.
+        overrides: "key=value" each, applied last: dotted keys, list items by number ("budget.0.limit=2e6"); a value
+            is read as TOML, and as plain text where it is not TOML.
+
+    Raises:
+        RecipeError: a file is missing or no TOML, recipes extend each other in a circle, or a key is unknown, missing
+            or has a wrong value; the message names file, key, what was given and what was expected.
+    """  # noqa: DOC502 (raised by the functions called)
+    layers = _files(Path(path), ())
+    return _recipe(layers, overrides, default_name=Path(path).stem)
+
+
+def from_dict(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """The recipe in a plain dictionary, such as `Recipe.resolved()` gave. `source` names it in messages.
+
+    Raises:
+        RecipeError: see `load`.
+    """
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"{source}: expected a table of recipe keys, given {shown(data)}")
+    return _recipe([Layer(source, dict(data))], ())
+
+
+def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """A recipe with some keys changed, each given as "key=value"; see `load`.
+
+    Raises:
+        RecipeError: see `load`.
+
+    Example:
+        >>> base = from_dict({"name": "tiny", "model": {"name": "mlp"}, "data": {"name": "digits"},
+        ...     "train": {"epochs": 2}, "growth": {"stages": 1}, "budget": [{"provider": "macs", "limit": "1.5x"}]})
+        >>> override(base, ["train.epochs=[3, 1]", "budget.0.limit=2e6"]).changes(base.resolved())
+        ['budget.0.limit', 'train.epochs', 'train.epochs.0', 'train.epochs.1']
+    """  # noqa: DOC502 (raised by the functions called)
+    return _recipe([Layer("recipe", recipe.resolved())], overrides)
+
+
+def _recipe(layers: Sequence[Layer], overrides: Iterable[str], default_name: str | None = None) -> Recipe:
+    tree: dict[str, Any] = {} if default_name is None else {"name": default_name}
+    for layer in layers:
+        tree = _merge(tree, layer.tree)
+    layers = list(layers)
+    for text in overrides:
+        layers.append(_set(tree, text))
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError(explain(error, Recipe, tree, lambda path: _source(path, layers))) from None
+
+
+def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
+    """The layers of a file and of all it extends, base first. `children`: the files that led here."""
+    here = path.resolve()
+    if here in [child.resolve() for child in children]:
+        circle = " -> ".join(str(child) for child in (*children, path))
+        raise RecipeError(
+            f"{children[-1]}: extends: recipes extend each other in a circle: {circle}; remove one extends"
+        )
+    tree = _read(path, children)
+    base = tree.pop("extends", None)
+    if base is None:
+        return [Layer(str(path), tree)]
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: extends: expected the file name of one recipe, given {shown(base)}")
+    layers = _files(path.parent / base, (*children, path))
+    # A base's name is its own: a run of the extending recipe must not land in the base's run folder.
+    layers[-1].tree.pop("name", None)
+    return [*layers, Layer(str(path), tree)]
+
+
+def _read(path: Path, children: Sequence[Path]) -> dict[str, Any]:
+    named = f"{children[-1]}: extends: {path}" if children else str(path)
+    if path.is_dir():
+        raise RecipeError(f"{named}: is a folder; expected a recipe file (TOML)")
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        beside = [other.name for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        advice = close if close.startswith("did you mean") else "expected the path of a TOML file"
+        raise RecipeError(f"{named}: no such recipe file; {advice}") from None
+    except OSError as error:
+        raise RecipeError(f"{named}: can't be read: {error.strerror}; expected a readable TOML file") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{named}: not UTF-8 text (byte {error.start}); expected a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{named}: not valid TOML: {error}") from None
+
+
+def _merge(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, deeply: tables merge, anything else of `above` replaces. Shares no mutable value with its arguments."""
+    merged = {key: copy.deepcopy(value) for key, value in base.items()}
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else copy.deepcopy(value)  # type: ignore[arg-type]
+    return merged
+
+
+def _set(tree: dict[str, Any], text: str) -> Layer:
+    """Applies one "key=value" to `tree` in place; returns the layer it makes."""
+    key, equals, value_text = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise RecipeError(f"--set {text}: expected key=value with a dotted key, such as train.epochs=5")
+    value = _value(value_text.strip())
+    label = f"--set {'.'.join(parts)}"
+    node: Any = tree
+    for depth, part in enumerate(parts):
+        where: Any = part
+        if isinstance(node, list):
+            if not part.isdecimal() or int(part) >= len(node):
+                expected = f"a number from 0 to {len(node) - 1}" if node else "nothing: the list is empty"
+                raise RecipeError(f"{label}: {'.'.join(parts[:depth])} is a list; expected {expected}, given {part!r}")
+            where = int(part)
+        elif not isinstance(node, dict):
+            raise RecipeError(
+                f"{label}: {'.'.join(parts[:depth])} has the value {shown(node)} and no keys; given {part!r}"
+            )
+        if depth == len(parts) - 1:
+            node[where] = value
+        else:
+            node = node.setdefault(where, {}) if isinstance(node, dict) else node[where]
+            if node is None:
+                raise RecipeError(f"{label}: {'.'.join(parts[: depth + 1])} has no keys; given {parts[depth + 1]!r}")
+    for part in reversed(parts):
+        value = {part: value}
+    return Layer(label, value)
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or plain text where it is none. A text that holds a whole TOML line more is plain text."""
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    plain = isinstance(read["value"], bool | int | float | str | list | dict)
+    return read["value"] if plain and len(read) == 1 else text
+
+
+def _source(path: Sequence[str | int], layers: Sequence[Layer]) -> str:
+    """Label of the last layer that sets the key at `path`; of the last file where none does (a missing key)."""
+    for layer in reversed(layers):
+        node: Any = layer.tree
+        for part in path:
+            if isinstance(node, Mapping) and str(part) in node:
+                node = node[str(part)]
+            elif isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
+                node = node[part]
+            else:
+                break
+        else:
+            return layer.label
+    return next((layer.label for layer in reversed(layers) if not layer.label.startswith("--set ")), "recipe")

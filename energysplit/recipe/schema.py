@@ -1,0 +1,243 @@
+"""What a recipe may say: a frozen tree of sections, each key with its bounds, its default and what it means.
+
+Unknown keys are refused and types are not converted (a quoted "12" is no epoch count), because a misspelt or misread
+key would otherwise cost a night of training. The descriptions here are the reference: error messages quote them.
+Lists are tuples, so that a recipe can't change while it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from energysplit.types import Scope
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+# strict=False lets a TOML or JSON list fill a tuple; the items stay strict.
+_LIST = Field(strict=False, min_length=1)
+Counts = Annotated[tuple[Count, ...], _LIST]
+Rates = Annotated[tuple[Positive, ...], _LIST]
+Names = Annotated[tuple[str, ...], _LIST]
+Fractions = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)]
+
+_MULTIPLE = re.compile(r"(\d+\.?\d*|\.\d+)x")
+
+
+class _Section(BaseModel):
+    """A table of a recipe: frozen, unknown keys refused, types not converted, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class ModelRecipe(_Section):
+    """The seed network."""
+
+    name: str = Field(description="a registered model, or 'module:callable' that returns an nn.Module", min_length=1)
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the model, passed by name")
+
+
+class DataRecipe(_Section):
+    """Images and how they are divided."""
+
+    name: str = Field(description="digits, cifar10, cifar100, fashion_mnist or image_folder", min_length=1)
+    root: str | None = Field(default=None, description="folder of the data set, relative to the working directory")
+    image_size: Count | None = Field(default=None, description="height and width of the images, in pixels")
+    validation: float = Field(default=0.1, gt=0, lt=1, description="part of the training images kept for validation")
+    download: bool = Field(default=False, description="whether a missing data set may be downloaded")
+    limit: Count | None = Field(default=None, description="use this many training images only")
+    augment: bool = Field(default=True, description="whether training images are shifted and mirrored at random")
+
+
+class TrainRecipe(_Section):
+    """Training of each stage. A list gives one value a stage; its last value is used for all later stages."""
+
+    epochs: Count | Counts = Field(description="epochs of each training")
+    batch_size: Count = Field(default=128, description="images in a step, all devices together")
+    optimizer: Literal["sgd"] = Field(default="sgd", description="the optimiser")
+    learning_rate: Positive | Rates = Field(
+        default=0.1, description="learning rate at the start of each training, after the warm-up"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    nesterov: bool = Field(default=False, description="whether the momentum is Nesterov's")
+    weight_decay: float = Field(default=1e-4, ge=0, description="weight decay")
+    schedule: Literal["cosine", "step", "constant"] = Field(default="cosine", description="how the rate falls")
+    milestones: Fractions = Field(
+        default=(0.5, 0.75), description="when schedule 'step' multiplies the rate, as fractions of a training"
+    )
+    decay: float = Field(default=0.1, gt=0, le=1, description="what schedule 'step' multiplies the rate by")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs in which the rate rises from zero")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of the training loss")
+
+    @field_validator("milestones")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("expected fractions that rise, such as [0.5, 0.75]")
+        return value
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> TrainRecipe:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov = true needs momentum > 0")
+        return self
+
+    def epochs_at(self, stage: int) -> int:
+        """Epochs of the training of `stage`, counted from 0."""
+        return _at(self.epochs, stage)
+
+    def learning_rate_at(self, stage: int) -> float:
+        """Learning rate of the training of `stage`, counted from 0."""
+        return _at(self.learning_rate, stage)
+
+
+class IndexRecipe(_Section):
+    """How splitting indices are found."""
+
+    method: Literal["lobpcg", "rmsprop", "exact"] = Field(default="lobpcg", description="the eigen-solver")
+    curvature: Literal["exact", "producer"] = Field(
+        default="exact", description="through all followers (exact), or at the next nonlinearity only, as in the paper"
+    )
+    linear: Literal["skip", "unit"] = Field(
+        default="skip", description="groups without a nonlinearity: left alone, or the paper's sigma'' = 1"
+    )
+    images: Count = Field(default=2048, description="images the directions are found on")
+    held_out_images: Count = Field(default=2048, description="other images the indices are reported on")
+    batch_size: Count = Field(default=256, description="images in a batch of lobpcg and exact")
+    rmsprop_batch_size: Count = Field(default=64, description="images in a batch of rmsprop; the paper's is 64")
+    sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
+    kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
+    growing: bool = Field(default=True, description="whether first sweeps see few images and the last sees all")
+
+
+class StepRecipe(_Section):
+    """How far the two copies of a neuron move apart."""
+
+    policy: Literal["fixed", "relative", "tolerance", "monotone"] = Field(
+        default="relative",
+        description="fixed: in weight units; relative: to the norm of a group's weights; tolerance, monotone: the "
+        "largest that keeps the held-out loss within a factor, or below its value before",
+    )
+    size: Positive = Field(default=0.3, description="step of policies fixed (weight units) and relative (ratio)")
+    tolerance: float = Field(default=1.1, ge=1, description="policy tolerance: allowed factor of the held-out loss")
+    largest: Positive = Field(default=1.0, description="policies tolerance and monotone: largest ratio tried")
+
+
+class GrowthRecipe(_Section):
+    """How often the network grows, and how neurons are chosen."""
+
+    stages: Annotated[int, Field(ge=0)] = Field(description="number of growths; there is one training more")
+    method: Literal["milp", "lp", "greedy", "top_k"] = Field(default="milp", description="how neurons are chosen")
+    multiple_of: Count = Field(default=1, description="widths that grow become multiples of this")
+    function_tolerance: Positive = Field(
+        default=1e-4, description="largest relative change of the outputs that a split at step 0 may cause (float32)"
+    )
+
+
+class BudgetRecipe(_Section):
+    """A limit on one price of the network."""
+
+    provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
+    limit: Positive | str = Field(
+        description="in the provider's unit, or a multiple of the present price",
+        json_schema_extra={"expected": "a number > 0, or a multiple above 1x such as '1.5x'"},
+    )
+    scope: Scope = Field(default="network", description="limit of the whole growth, or of each stage")
+
+    @field_validator("limit")
+    @classmethod
+    def _multiple(cls, value: float | str) -> float | str:
+        if isinstance(value, str):
+            match = _MULTIPLE.fullmatch(value)
+            if match is None or float(match[1]) <= 1:
+                raise ValueError("expected a number > 0, or a multiple above 1x such as '1.5x'")
+        return value
+
+
+class ReportRecipe(_Section):
+    """What the journal and the report show besides the budgets."""
+
+    providers: Names = Field(default=("macs", "params"), description="cost providers priced at every stage")
+
+
+class RunRecipe(_Section):
+    """Where and how it runs."""
+
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto takes the first CUDA device there is",
+        json_schema_extra={"expected": "'auto', 'cpu', 'cuda' or 'cuda:N'"},
+    )
+    precision: Literal["no", "bf16", "fp16"] = Field(default="no", description="mixed precision of the training")
+    threads: Count | None = Field(default=None, description="CPU threads; torch's own number if not given")
+    channels_last: bool = Field(default=False, description="whether images are stored channels last")
+    deterministic: bool = Field(default=True, description="whether only reproducible kernels may be used")
+
+
+class ExportRecipe(_Section):
+    """What is written at the end."""
+
+    onnx: bool = Field(default=True, description="whether model.onnx is written and compared in ONNX Runtime")
+
+
+class Recipe(_Section):
+    """A whole recipe. `name` is the file's stem unless the file says otherwise."""
+
+    name: str = Field(
+        description="name of the run and of its folder",
+        pattern=r"^[^/\\]*[^/\\.][^/\\]*$",
+        json_schema_extra={"expected": "a name without / and \\"},
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")
+    model: ModelRecipe = Field(description="the seed network")
+    data: DataRecipe = Field(description="images and how they are divided")
+    train: TrainRecipe = Field(description="training of each stage")
+    index: IndexRecipe = Field(default_factory=IndexRecipe, description="how splitting indices are found")
+    step: StepRecipe = Field(default_factory=StepRecipe, description="how far copies move apart")
+    growth: GrowthRecipe = Field(description="how often and how the network grows")
+    budget: Annotated[tuple[BudgetRecipe, ...], _LIST] = Field(description="the limits, one [[budget]] table each")
+    report: ReportRecipe = Field(default_factory=ReportRecipe, description="what is shown besides the budgets")
+    run: RunRecipe = Field(default_factory=RunRecipe, description="where and how it runs")
+    export: ExportRecipe = Field(default_factory=ExportRecipe, description="what is written at the end")
+
+    @field_validator("budget")
+    @classmethod
+    def _one_limit_each(cls, value: tuple[BudgetRecipe, ...]) -> tuple[BudgetRecipe, ...]:
+        seen = [(budget.provider, budget.scope) for budget in value]
+        for provider, scope in seen:
+            if seen.count((provider, scope)) > 1:
+                raise ValueError(f"expected one limit of {provider!r} for scope {scope!r}, given several")
+        return value
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, defaults included, as plain JSON types; `from_dict` reads it back equal."""
+        return self.model_dump(mode="json")
+
+    def changes(self, old: Mapping[str, Any]) -> list[str]:
+        """Dotted keys, sorted, whose values differ from those of `old`, an earlier `resolved()`.
+
+        A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`).
+        """
+        before, now = _flat(old), _flat(self.resolved())
+        return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
+
+
+def _at(values: Any, stage: int) -> Any:
+    """The value of `stage`: of a list the last one is used for all later stages."""
+    return values[min(stage, len(values) - 1)] if isinstance(values, tuple) else values
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> leaf. Empty tables and lists are leaves, so that losing one is a difference."""
+    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if isinstance(tree, list) else []
+    if not items:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

@@ -1,0 +1,188 @@
+"""`energysplit grow` and the commands that read its run folder, on a network of a few neurons."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from energysplit.cli import app
+
+RECIPE = """
+[model]
+name = "mlp"
+args = { widths = [3], batch_norm = true, activation = "silu" }
+[data]
+name = "digits"
+limit = 200
+[train]
+epochs = 1
+batch_size = 50
+[index]
+images = 64
+held_out_images = 64
+batch_size = 32
+[growth]
+stages = 1
+[[budget]]
+provider = "macs"
+limit = "1.5x"
+scope = "stage"
+[run]
+device = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A recipe that runs in a second."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory) -> Path:
+    """A finished run of it."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--run", str(run)])
+    assert result.exit_code == 0, result.output
+    (run / "said.txt").write_text(result.stdout)
+    return run
+
+
+def test_a_run_says_in_plain_lines_what_it_did(finished):
+    said = (finished / "said.txt").read_text()
+    assert "stage 0 (last: 1)" in said
+    assert "train stage 1: 1/1: loss " in said
+    assert f"report: {finished / 'report.html'}" in said
+    assert "\x1b" not in said
+    assert (finished / "report.html").is_file()
+    assert (finished / "model.onnx").is_file()
+
+
+def test_quiet_prints_the_result_only(recipe, tmp_path):
+    arguments = ["grow", str(recipe), "--run", str(tmp_path / "run"), "--quiet"]
+    result = CliRunner().invoke(app, [*arguments, "--set", "export.onnx=false", "--set", "growth.stages=0"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("stages\n")
+    assert "train stage" not in result.stdout
+    assert not (tmp_path / "run" / "model.onnx").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "macs 222 MACs, counted" in lines
+    assert "macs stage 333 MACs 222 MACs" in lines
+    assert "blocks.0.linear yes 3 74 MACs 77 parameters" in lines
+    assert "0 1 200 222 MACs" in lines
+    assert "1 1 200 333 MACs" in lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_run_folder_is_named_after_the_recipe(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--quiet", "--set", "growth.stages=0", "--set", "export.onnx=false", "--set", "name=other"]
+    result = CliRunner().invoke(app, ["grow", str(recipe), *arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "runs" / "other" / "recipe.json").read_text())["name"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.epohcs=3"], "--set train.epohcs: train.epohcs: unknown key; did you mean 'epochs'?"),
+        (["train.epochs=many"], "expected a whole number >= 1"),
+        (["model.name=mpl"], "unknown model 'mpl'; did you mean 'mlp'"),
+        (["model.args.width=[3]"], "takes no argument 'width'; did you mean 'widths'"),
+        (["data.name=digit"], "did you mean 'digits'"),
+        (["data.name=cifar10", "data.root=nowhere", "data.limit=100"], "nowhere"),
+        (["data.name=image_folder", "data.root=nowhere"], "nowhere"),
+        (["data.image_size=12"], "image"),
+        (["budget.0.limit=100.0", "budget.0.scope=network"], "below the price of the network"),
+        (["budget.0.provider=mac"], "did you mean 'macs'"),
+        (["index.images=5000"], "index.images + index.held_out_images = 5064"),
+    ],
+)
+def test_wrong_input_is_exit_2_one_message_and_nothing_written(recipe, tmp_path, settings, message):
+    run = tmp_path / "run"
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--run", str(run), *arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not run.exists()
+
+
+def test_a_missing_recipe_file_is_exit_2(tmp_path):
+    result = CliRunner().invoke(app, ["grow", str(tmp_path / "none.toml")])
+    assert result.exit_code == 2
+    assert "none.toml: no such recipe file" in result.stderr
+
+
+def test_a_run_folder_in_use_is_refused_and_a_changed_recipe_named(recipe, finished):
+    before = (finished / "journal.jsonl").read_bytes()
+    again = CliRunner().invoke(app, ["grow", str(recipe), "--run", str(finished)])
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    changed = CliRunner().invoke(
+        app, ["grow", str(recipe), "--run", str(finished), "--resume", "--set", "train.batch_size=20"]
+    )
+    assert changed.exit_code == 2
+    assert "train.batch_size" in changed.stderr
+    assert (finished / "journal.jsonl").read_bytes() == before
+
+
+def test_ctrl_c_says_how_to_resume(recipe, tmp_path):
+    run = tmp_path / "a run"
+    command = ["grow", str(recipe), "--run", str(run), "--set", "train.epochs=100000"]
+    main = [sys.executable, "-c", "from energysplit.cli import main; main()"]
+    with subprocess.Popen([*main, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = next(line for line in process.stdout if "train stage 0" in line)
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        code = process.wait(timeout=60)
+    assert "/100000" in line
+    assert code == 130
+    resume = f"energysplit grow {recipe} --run '{run}' --resume --set train.epochs=100000"
+    assert error == f"interrupted: everything up to the last finished epoch is in {run}; to continue: {resume}\n"
+    assert (run / "progress").is_dir()
+
+
+def test_export_and_report_write_their_files_again(finished, tmp_path):
+    out = tmp_path / "again.onnx"
+    result = CliRunner().invoke(app, ["export", str(finished), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert out.is_file()
+    assert "stage 1; ONNX Runtime differs from torch by at most" in result.stdout
+    (finished / "report.html").unlink()
+    result = CliRunner().invoke(app, ["report", str(finished)])
+    assert result.exit_code == 0, result.output
+    assert (finished / "report.html").is_file()
+
+
+def test_export_and_report_refuse_what_is_no_run(finished, tmp_path):
+    for command in ("export", "report"):
+        result = CliRunner().invoke(app, [command, str(tmp_path / "none")])
+        assert result.exit_code == 2
+        assert "expected a " in result.stderr
+    result = CliRunner().invoke(app, ["export", str(finished), "--out", str(tmp_path / "no" / "x.onnx")])
+    assert result.exit_code == 2
+    assert "no folder" in result.stderr
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "recipe.json").write_text("{")
+    result = CliRunner().invoke(app, ["report", str(broken)])
+    assert result.exit_code == 2
+    assert "recipe.json is damaged" in result.stderr

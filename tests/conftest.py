@@ -1,0 +1,32 @@
+"""What holds for every test: one thread a process, checked shapes, the same random examples every time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported: pytest-xdist runs several processes, and threads of one would starve the others.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Stays installed: modules are imported by whichever test needs them first.
+install_import_hook(["energysplit.splitting", "energysplit.surgery"], "beartype.beartype")
+
+settings.register_profile(
+    "energysplit", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("energysplit")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real image sets beside the repository; skips where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the real image sets in ../shared/data, which are not in the repository")
+    return SHARED_DATA
