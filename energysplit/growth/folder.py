@@ -1,6 +1,7 @@
 """A run folder: the recipe, the journal, a folder for each finished stage, and the training in progress.
 
     recipe.json       the resolved recipe; a resumed run must have the same
+    environment.json  versions and machine at the start
     journal.jsonl     one line a finished stage
     stages/N/         trained network, optimiser state, splitting indices of stage N
     progress/         network and optimiser state after the last finished epoch of the stage being trained
@@ -25,6 +26,7 @@ from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output import checkpoint
 from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
+from energysplit.output.environment import write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.recipe import Recipe
@@ -78,6 +80,7 @@ class RunFolder:
             except OSError as error:
                 raise RunError(f"run folder {self.path} is in use by another run; wait for it or choose another") from error
             if not (self.path / RECIPE_FILE).exists():
+                write_environment(self.path)
                 write_text(self.path / RECIPE_FILE, json.dumps(recipe.resolved(), indent=2) + "\n")
             yield
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
+from energysplit.output.atomic import write_text
+
+ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("energysplit", "torch", "torchvision", "onnxruntime", "cvxpy", "highspy")
 
 
@@ -20,6 +24,20 @@ def environment() -> dict[str, str]:
     if (accelerator := _accelerator()) is not None:
         facts["accelerator"] = accelerator
     return facts
+
+
+def write_environment(run_dir: Path) -> None:
+    """Keep what a run runs on beside its journal, for reports written later or elsewhere."""
+    write_text(run_dir / ENVIRONMENT_FILE, json.dumps(environment(), indent=2) + "\n")
+
+
+def read_environment(run_dir: Path) -> dict[str, str] | None:
+    """What `write_environment` kept; None if the run has none that can be read."""
+    try:
+        found = json.loads((run_dir / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else None
 
 
 def package_version(name: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from energysplit.errors import InputError
 from energysplit.output.atomic import atomic_folder, write_bytes, write_text
 from energysplit.output.environment import environment as this_environment
+from energysplit.output.environment import read_environment
 from energysplit.output.figure_style import to_png, to_svg
 from energysplit.output.parity import OnnxParity
 from energysplit.output.plots import growth_picture
@@ -23,8 +24,6 @@ def write_report(
     recipe: Mapping[str, Any],
     records: Sequence[GrowthRecord],
     parity: OnnxParity | None = None,
-    *,
-    environment: Mapping[str, str] | None = None,
 ) -> Path:
     """The path of `report.html`.
 
@@ -33,8 +32,9 @@ def write_report(
         recipe: the resolved recipe.
         records: the journal, stages in order.
         parity: of the exported model; None if there is none.
-        environment: versions and machine of the run, by name. Without it the report states those it was written
-            with, and says so.
+
+    Versions and machine are those the run kept (`environment.json`); without them the report states those it is written
+    with, and says so.
 
     Returns:
         `run_dir / "report.html"`.
@@ -45,7 +45,7 @@ def write_report(
     run_dir = Path(run_dir)
     if not records:
         raise InputError(f"{run_dir}: the journal has no stage to report; let one stage end first")
-    title = "Versions and machine of the run"
+    environment, title = read_environment(run_dir), "Versions and machine of the run"
     if environment is None:
         environment, title = this_environment(), "Versions and machine this report was written with"
     document = report_document(recipe, records, parity, environment, title)
