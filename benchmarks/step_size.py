@@ -58,16 +58,15 @@ def main() -> None:
         f"Seed: validation accuracy {validation(seed):.2%} after {seed.epoch} epochs. After the split: "
         f"{recipe.train.epochs_at(1)} epochs, {options.seeds} seeds of the training after.",
         "",
-        "| policy | step found | loss before | loss after the split | predicted change | validation accuracy, each seed |",
+        "| policy | step found | loss before | loss after | predicted change | validation accuracy, each seed |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, (policy, size, tolerance) in POLICIES.items():
-        step = recipe.step.model_copy(
-            update={"policy": policy, "size": size, "largest": size, "tolerance": tolerance}
-        )
+        step = recipe.step.model_copy(update={"policy": policy, "size": size, "largest": size, "tolerance": tolerance})
         changed = replace(setup, recipe=recipe.model_copy(update={"step": step}))
         growth = stage.grow(changed, seed, SilentProgress())
-        assert growth.record is not None and growth.after is not None
+        assert growth.record is not None
+        assert growth.after is not None
         found = growth.record.step
         accuracies = []
         for number in range(options.seeds):

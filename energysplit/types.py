@@ -76,9 +76,7 @@ class Cost:
         if self.unit != other.unit:
             raise InputError(f"can't add {self.unit} and {other.unit}: a network price has one unit")
         source = self.source if self.source == other.source else f"{self.source} + {other.source}"
-        return Cost(
-            self.value + other.value, self.unit, self.low + other.low, self.high + other.high, source
-        )
+        return Cost(self.value + other.value, self.unit, self.low + other.low, self.high + other.high, source)
 
 
 @runtime_checkable

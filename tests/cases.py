@@ -39,7 +39,9 @@ def conv_bn_act(
     return [conv, nn.BatchNorm2d(c_out), act()]
 
 
-def separable(c_in: int, c_out: int, stride: int = 1, kernel: int = 3, act: type[nn.Module] = nn.SiLU) -> list[nn.Module]:
+def separable(
+    c_in: int, c_out: int, stride: int = 1, kernel: int = 3, act: type[nn.Module] = nn.SiLU
+) -> list[nn.Module]:
     """A depthwise convolution and a pointwise one, each with batch norm and activation."""
     depthwise = nn.Conv2d(c_in, c_in, kernel, stride, kernel // 2, groups=c_in, bias=False)
     return [depthwise, nn.BatchNorm2d(c_in), act(), *conv_bn_act(c_in, c_out, 1, act=act)]

@@ -23,7 +23,11 @@ def loss_of(net: es.Network, batches: Sequence[Batch]) -> float:
 
 
 def realised_change(
-    net: es.Network, batches: Sequence[Batch], index: dict[str, es.SplitIndex], chosen: dict[str, list[int]], step: float
+    net: es.Network,
+    batches: Sequence[Batch],
+    index: dict[str, es.SplitIndex],
+    chosen: dict[str, list[int]],
+    step: float,
 ) -> float:
     """Loss change of the real surgery."""
     directions = {name: index[name].direction for name in chosen}

@@ -43,7 +43,7 @@ def solve_whole(model: LinearModel) -> Blocks:
 
     Raises:
         SolverFailed: HiGHS ended with another status than optimal.
-    """  # noqa: DOC502 (raised by `_solve`)
+    """
     fractions, _, _ = _solve(model, boolean=True)
     return _counts(model, fractions, 0.5)
 
@@ -55,7 +55,7 @@ def relax(model: LinearModel) -> Relaxation:
 
     Raises:
         SolverFailed: HiGHS ended with another status than optimal.
-    """  # noqa: DOC502 (raised by `_solve`)
+    """
     fractions, gain, duals = _solve(model, boolean=False)
     shadow_price: dict[str, float] = {}
     for (name, scale), dual in zip(model.rows, duals, strict=True):

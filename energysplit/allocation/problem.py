@@ -127,7 +127,7 @@ def build(
     Raises:
         InputError: unknown group, as many indices as neurons not given, or a weight or multiple out of range.
         BudgetError: see `budgets.resolve`.
-    """  # noqa: DOC502 (BudgetError is raised by `resolve`)
+    """
     if isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1:
         raise InputError(f"multiple_of is {multiple_of!r}; expected a whole number of at least 1")
     widths = dict(net.widths)

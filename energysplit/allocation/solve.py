@@ -55,7 +55,7 @@ def allocate(
         BudgetError: a budget can't be read or is below the present price.
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
-    """  # noqa: DOC502 (all but the first are raised by the functions called)
+    """
     if method not in METHODS:
         raise InputError(f"allocation method {method!r}: {nearest(str(method), METHODS)}")
     listed = [budgets] if isinstance(budgets, Budget) else list(budgets)

@@ -41,7 +41,7 @@ class NetworkPricer:
 
         Raises:
             InputError: the provider gave no finite price of at least 0 in its unit, or a width is not a whole number.
-        """  # noqa: DOC502 (raised by the functions called)
+        """
         cases = self.net.cases() if widths is None else self.net.cases(self._full(widths))
         return {name: self._layer(name, case) for name, case in cases.items()}
 
@@ -126,7 +126,7 @@ def price(net: Priceable, provider: str | CostProvider, widths: Mapping[str, int
 
     Raises:
         InputError: unknown provider or group, a width below 1, or a price the provider could not give.
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     return NetworkPricer(net, provider).price(widths)
 
 

@@ -136,5 +136,11 @@ class Network:
             if group.splittable
         }
 
+    def weight(self, producer: str) -> Tensor:
+        """The weight of a producer, detached: shape (channels, fan-in ...)."""
+        weight = self.module.get_submodule(producer).weight
+        assert isinstance(weight, Tensor)
+        return weight.detach()
+
     def __repr__(self) -> str:
         return f"Network({type(self.module).__name__}, widths={self.widths})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,9 @@ def of_module(module: nn.Module) -> Rule | str:
             return Rule(Kind.MIX)
         if module.groups == module.in_channels == module.out_channels:
             return Rule(Kind.DEPTHWISE)
-        return f"grouped convolution with groups={module.groups}, {module.in_channels} -> {module.out_channels} channels"
+        return (
+            f"grouped convolution with groups={module.groups}, {module.in_channels} -> {module.out_channels} channels"
+        )
     if kind is nn.Linear:
         return Rule(Kind.MIX)
     if kind in NORMS:
@@ -117,7 +120,9 @@ def of_call(target: object, args: tuple[object, ...], kwargs: dict[str, object])
             return Rule(Kind.LINEAR)
         return f"mean over dimensions {dims}; (2, 3) expected"
     if target in (F.max_pool2d, torch.max_pool2d):
-        options = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), args, strict=False))
+        options: dict[str, Any] = dict(
+            zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), args, strict=False)
+        )
         options |= {key: value for key, value in kwargs.items() if key != "return_indices"}
         return Rule(Kind.MAX_POOL, pool=lambda z: F.max_pool2d_with_indices(z, **options))
     if target in _HEAD_FUNCTIONS:

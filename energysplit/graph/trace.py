@@ -83,7 +83,9 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = any(True for _ in m.parameters(recurse=False)) or any(True for _ in m.buffers(recurse=False))
-        return super().is_leaf_module(m, module_qualified_name) or ((own or not list(m.children())) and m is not self.root)
+        return super().is_leaf_module(m, module_qualified_name) or (
+            (own or not list(m.children())) and m is not self.root
+        )
 
 
 class _Recorder(fx.Interpreter):
@@ -172,9 +174,7 @@ class _Walk:
         elif rule.kind is Kind.ACTIVATION:
             if self.fused is not None and rule.activation is not None:
                 layer = self.layers[self.fused]
-                self.layers[self.fused] = replace(
-                    layer, case=replace(layer.case, activation=rule.activation.name)
-                )
+                self.layers[self.fused] = replace(layer, case=replace(layer.case, activation=rule.activation.name))
             self.fused = None
         elif rule.kind is Kind.HEAD and self.group is not None:
             self.spaces[self.group].reason = f"{name} compares its channels with each other"
@@ -246,7 +246,13 @@ class _Walk:
             return
         channels, size = source.shape[1], _size(source)
         case = LayerCase(
-            "batch_norm", channels, channels, groups=channels, in_size=size, out_size=size, batch_norm="weight" in tensors
+            "batch_norm",
+            channels,
+            channels,
+            groups=channels,
+            in_size=size,
+            out_size=size,
+            batch_norm="weight" in tensors,
         )
         self.layers[name] = Layer(case, self.group, self.group, self.block, self.block)
         self.fused = None
@@ -287,10 +293,10 @@ def _label(node: fx.Node) -> str:
 def _is_size(node: fx.Node, result: Any) -> bool:
     """Whether a node reads the batch size, which no channel depends on: x.size(0), x.shape, x.shape[0]."""
     if node.op == "call_method" and node.target == "size":
-        return node.args[1:] == (0,)
+        return bool(node.args[1:] == (0,))
     if isinstance(result, torch.Size):
         return True
-    return isinstance(result, int) and len(node.args) == 2 and node.args[1] == 0
+    return isinstance(result, int) and len(node.args) == 2 and bool(node.args[1] == 0)
 
 
 def _check_dimensions(node: fx.Node, module: nn.Module | None, source: Tensor) -> None:

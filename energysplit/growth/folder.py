@@ -73,12 +73,16 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise RunError(f"run folder {self.path} can't be written: {error.strerror}; choose another with --run") from error
+            raise RunError(
+                f"run folder {self.path} can't be written: {error.strerror}; choose another with --run"
+            ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise RunError(f"run folder {self.path} is in use by another run; wait for it or choose another") from error
+                raise RunError(
+                    f"run folder {self.path} is in use by another run; wait for it or choose another"
+                ) from error
             if not (self.path / RECIPE_FILE).exists():
                 write_environment(self.path)
                 write_text(self.path / RECIPE_FILE, json.dumps(recipe.resolved(), indent=2) + "\n")
@@ -187,7 +191,9 @@ def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
     if not holds:
         return
     if not (path / RECIPE_FILE).exists():
-        raise RunError(f"folder {path} holds other files and no run ({RECIPE_FILE} is missing); choose another with --run")
+        raise RunError(
+            f"folder {path} holds other files and no run ({RECIPE_FILE} is missing); choose another with --run"
+        )
     if not resume:
         raise RunError(f"run folder {path} holds a run already; continue it with --resume or choose another with --run")
     try:

@@ -45,7 +45,7 @@ def grow(
     Raises:
         InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
         CheckFailed: a check of the run failed; stages before it are intact.
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
     elif overrides:
@@ -84,9 +84,7 @@ def _place(stages: int) -> str:
     return f"stage {stages - 1}" if stages else "the beginning"
 
 
-def _state(
-    setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: Callable[[str], None]
-) -> TrainingState:
+def _state(setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: Callable[[str], None]) -> TrainingState:
     """Where to go on: the training in progress, or what the last finished stage grew into, or the seed."""
     saved, problem = folder.load_progress(len(records))
     if problem:
@@ -98,7 +96,9 @@ def _state(
     last = records[-1]
     net, optimiser, index = folder.load_stage(last.stage)
     if last.growth is None or index is None:
-        raise RunError(f"stage {last.stage} of {folder.path} has no growth to continue from; remove the folder and run again")
+        raise RunError(
+            f"stage {last.stage} of {folder.path} has no growth to continue from; remove the folder and run again"
+        )
     before = TrainingState(last.stage, 0, net, optimiser)
     return stage.start_of_next(before, index, last.growth.allocation.split, last.growth.step.size)
 
@@ -117,7 +117,8 @@ def _run_stage(
     )
     seconds = {"train": trained.seconds, "evaluate": time.perf_counter() - start}
     progress.line(
-        f"stage {state.stage}: validation accuracy {validation.accuracy:.2%}, test accuracy {test.accuracy:.2%} (not used)"
+        f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
+        f"{test.accuracy:.2%} on test images (not used)"
     )
     growth = None
     if state.stage < setup.recipe.growth.stages:
@@ -140,14 +141,13 @@ def _run_stage(
     if growth and growth.record:
         step = growth.record.step
         progress.line(
-            f"stage {state.stage}: loss change predicted {step.predicted_change:+.4g}, realised {step.realised_change:+.4g}"
+            f"stage {state.stage}: split; loss change on held-out images predicted {step.predicted_change:+.4g}, "
+            f"realised {step.realised_change:+.4g} at this step ({step.policy})"
         )
     return record, growth.after if growth else None
 
 
-def _export(
-    folder: RunFolder, recipe: Recipe, records: list[GrowthRecord], progress: Progress
-) -> OnnxParity | None:
+def _export(folder: RunFolder, recipe: Recipe, records: list[GrowthRecord], progress: Progress) -> OnnxParity | None:
     """The grown model as ONNX, compared with torch."""
     if not recipe.export.onnx:
         return None

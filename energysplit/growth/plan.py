@@ -43,7 +43,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
 
     Raises:
         InputError: what `grow` would refuse.
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     setup = prepare(recipe)
     limits = resolve(setup.seed, setup.budgets, setup.seed_price)
     prices = setup.prices(setup.seed)
@@ -77,15 +77,16 @@ def plan(recipe: Recipe) -> GrowthPlan:
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
         device=str(setup.session.device),
-        warnings=_warnings(recipe, setup.seed.groups, set(bends(setup.seed, recipe.index.curvature, recipe.index.linear))),
+        warnings=_warnings(
+            recipe, setup.seed.groups, set(bends(setup.seed, recipe.index.curvature, recipe.index.linear))
+        ),
     )
 
 
 def _sweeps(recipe: Recipe, seed: Network) -> int:
     """Passes over the sample the eigen-solver will make."""
     if recipe.index.method == "exact":
-        widest = (seed.module.get_submodule(name).weight for name, group in seed.groups.items() if group.splittable)
-        return max((weight[0].numel() for weight in widest), default=0)  # type: ignore[index, operator]
+        return max((seed.weight(name)[0].numel() for name, group in seed.groups.items() if group.splittable), default=0)
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
 
 
@@ -95,8 +96,11 @@ def _warnings(recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str]) 
     warnings = []
     if linear:
         warnings.append(
-            f"groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): {', '.join(linear)}"
+            "groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): "
+            + ", ".join(linear)
         )
     if recipe.index.curvature == "producer":
-        warnings.append("index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change")
+        warnings.append(
+            "index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change"
+        )
     return warnings

@@ -52,7 +52,7 @@ def prepare(recipe: Recipe) -> Setup:
 
     Raises:
         InputError: of the kind that fits: data, model, budget or recipe.
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     run = recipe.run
     session = Session(
         device=run.device,
@@ -73,8 +73,8 @@ def prepare(recipe: Recipe) -> Setup:
     wanted = recipe.index.images + recipe.index.held_out_images
     if recipe.growth.stages > 0 and wanted > len(splits.train):
         raise RecipeError(
-            f"index.images + index.held_out_images = {wanted} given, at most the {len(splits.train)} training images of "
-            f"{recipe.data.name} expected; lower them or data.validation"
+            f"index.images + index.held_out_images = {wanted} given, at most the {len(splits.train)} training images "
+            f"of {recipe.data.name} expected; lower them or data.validation"
         )
     seed = _seed(recipe, splits)
     budgets = tuple(Budget(budget.provider, budget.limit, budget.scope) for budget in recipe.budget)

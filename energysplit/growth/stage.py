@@ -242,9 +242,7 @@ def _choose_step(
     )
 
 
-def _index_record(
-    setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex]
-) -> IndexRecord:
+def _index_record(setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex]) -> IndexRecord:
     """The indices in a few numbers."""
     recipe, found = setup.recipe.index, list(index.values())
     return IndexRecord(

@@ -37,7 +37,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: a file is missing or no TOML, recipes extend each other in a circle, or a key is unknown, missing
             or has a wrong value; the message names file, key, what was given and what was expected.
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     layers = _files(Path(path), ())
     return _recipe(layers, overrides, default_name=Path(path).stem)
 
@@ -64,7 +64,7 @@ def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
         ...     "train": {"epochs": 2}, "growth": {"stages": 1}, "budget": [{"provider": "macs", "limit": "1.5x"}]})
         >>> override(base, ["train.epochs=[3, 1]", "budget.0.limit=2e6"]).changes(base.resolved())
         ['budget.0.limit', 'train.epochs', 'train.epochs.0', 'train.epochs.1']
-    """  # noqa: DOC502 (raised by the functions called)
+    """
     return _recipe([Layer("recipe", recipe.resolved())], overrides)
 
 

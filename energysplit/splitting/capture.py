@@ -147,7 +147,8 @@ def capture(
 
     Args:
         net: the network.
-        x: input batch. target: what `loss_fn` compares with.
+        x: input batch.
+        target: what `loss_fn` compares with.
         loss_fn: (output, target) -> mean loss over the batch.
         counted: group -> steps whose curvature counts (`bends`).
         kink_beta: see `curvature.derivatives`.
@@ -183,9 +184,12 @@ def capture(
         loss = loss_fn(h, target)
         if loss.dim() != 0 or not torch.isfinite(loss):
             raise InputError(
-                f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; one finite mean loss is expected"
+                f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; "
+                "one finite mean loss is expected"
             )
-        gradients = dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values())), strict=True)) if outputs else {}
+        gradients = (
+            dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values())), strict=True)) if outputs else {}
+        )
     groups = {}
     ways = net.ways()
     for name, names in counted.items():
@@ -258,5 +262,7 @@ def count_images(batches: Sequence[tuple[Tensor, Tensor]]) -> int:
     """
     images = sum(len(x) for x, _ in batches)
     if images == 0:
-        raise InputError("no images to estimate splitting indices on: a sequence of (input, target) batches is expected")
+        raise InputError(
+            "no images to estimate splitting indices on: a sequence of (input, target) batches is expected"
+        )
     return images

@@ -98,6 +98,4 @@ def splitting_index(
 
 def _cut(batches: Batches, size: int) -> list[tuple[Tensor, Tensor]]:
     """The batches in pieces of at most `size` images."""
-    return [
-        pair for x, target in batches for pair in zip(torch.split(x, size), torch.split(target, size), strict=True)
-    ]
+    return [pair for x, target in batches for pair in zip(torch.split(x, size), torch.split(target, size), strict=True)]

@@ -42,8 +42,7 @@ def solve(operator: SplittingOperator, *, seed: int = 0, sweeps: int | None = No
     vectors, images = {}, {}
     for name, shape in operator.shapes.items():
         matrix = torch.stack(columns[name], dim=2).double()
-        values, basis_vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
-        lowest = basis_vectors[:, :, 0]
+        lowest = torch.linalg.eigh((matrix + matrix.mT) / 2).eigenvectors[:, :, 0]
         vectors[name] = lowest.to(operator.dtype).reshape(shape)
         images[name] = torch.einsum("nij,nj->ni", matrix, lowest).to(operator.dtype).reshape(shape)
     return eigenpairs(vectors, images, operator.images * max(fan_in.values(), default=0))

@@ -54,8 +54,7 @@ class SplittingOperator:
         self.loss_fn = loss_fn
         self.counted = bends(net, curvature, linear)
         self.kink_beta = kink_beta
-        weights = {name: net.module.get_submodule(net.groups[name].producers[0]).weight for name in self.counted}
-        self.shapes = {name: weight.shape for name, weight in weights.items()}  # type: ignore[union-attr]
+        self.shapes = {name: net.weight(net.groups[name].producers[0]).shape for name in self.counted}
         parameter = next(net.module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
         self.sweeps = 0
@@ -114,7 +113,9 @@ class SplittingOperator:
     def random_vectors(self, seed: int) -> Vectors:
         """Random unit vectors, one a neuron, the same for a seed on every device."""
         generator = torch.Generator().manual_seed(seed)
-        drawn = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in self.shapes.items()}
+        drawn = {
+            name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in self.shapes.items()
+        }
         return {name: normalise(v).to(self.device, self.dtype) for name, v in drawn.items()}
 
 

@@ -108,9 +108,7 @@ def _slots(net: Network, groups: Mapping[str, object] | set[str]) -> list[Slot]:
     return [slot for role in _ORDER for slot in net.slots if slot.role is role and slot.group in groups]
 
 
-def _rebuild(
-    net: Network, groups: Mapping[str, object] | set[str], edit: Callable[[Slot, Tensor], Tensor]
-) -> Network:
+def _rebuild(net: Network, groups: Mapping[str, object] | set[str], edit: Callable[[Slot, Tensor], Tensor]) -> Network:
     """A copy of the network with every slot of these groups edited, traced again."""
     module = copy.deepcopy(net.module)
     touched = set()
@@ -149,10 +147,10 @@ def _direction(net: Network, group: str, producer: str, directions: Directions |
             "pass directions={group: {producer: tensor}} (a SplitIndex has them) or step=0"
         )
     direction = directions[group][producer]
-    expected = net.module.get_submodule(producer).weight.shape
+    expected = net.weight(producer).shape
     if direction.shape != expected:
         raise InputError(
             f"group {group!r}: direction for {producer!r} has shape {tuple(direction.shape)}, "
-            f"{tuple(expected)} expected (that of its weight)"  # type: ignore[arg-type]
+            f"{tuple(expected)} expected (that of its weight)"
         )
     return direction

@@ -26,9 +26,7 @@ _POWER = {
 }
 
 
-def split_state(
-    net: Network, chosen: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def split_state(net: Network, chosen: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state for the split network.
 
     Args:
@@ -39,7 +37,9 @@ def split_state(
     Raises:
         InputError: a key whose behaviour under a split is not known.
     """
-    maps = {name: channel_map(name, net.groups[name].channels, channels) for name, channels in chosen.items() if channels}
+    maps = {
+        name: channel_map(name, net.groups[name].channels, channels) for name, channels in chosen.items() if channels
+    }
     carried = {}
     for entry, tensor in state.items():
         name, _, key = entry.rpartition("/")
@@ -48,5 +48,7 @@ def split_state(
         elif key in _POWER:
             carried[entry] = mapped(net, maps, name, tensor, _POWER[key])
         else:
-            raise InputError(f"optimiser state {key!r} of {name!r} can't be carried through a split; known: {sorted(_POWER)}")
+            raise InputError(
+                f"optimiser state {key!r} of {name!r} can't be carried through a split; known: {sorted(_POWER)}"
+            )
     return carried

@@ -34,10 +34,7 @@ def group_norms(net: Network, groups: Sequence[str]) -> dict[str, float]:
     norms = {}
     for name in groups:
         group = net.groups[name]
-        square = sum(
-            float(net.module.get_submodule(producer).weight.detach().double().square().sum())  # type: ignore[union-attr, operator]
-            for producer in group.producers
-        )
+        square = sum(float(net.weight(producer).double().square().sum()) for producer in group.producers)
         norms[name] = (square / group.channels) ** 0.5
     return norms
 

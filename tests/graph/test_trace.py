@@ -171,7 +171,10 @@ REFUSED = {
     "layer_norm": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(8)), "LayerNorm"),
     "group_norm": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)), "GroupNorm"),
     "prelu": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.PReLU()), "PReLU"),
-    "batch_statistics": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), "mixes the images"),
+    "batch_statistics": (
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)),
+        "mixes the images",
+    ),
     "linear_on_maps": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(8, 2)), "4 dimensions"),
     "reflect": (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), "padding mode 'reflect'"),
     "weight_norm": (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1))), "no rule"),

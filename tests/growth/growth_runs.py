@@ -27,7 +27,9 @@ TINY: dict[str, Any] = {
 
 def tiny(**sections: dict[str, Any]) -> Recipe:
     """The tiny recipe with some keys of some sections changed."""
-    changed = {key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value for key, value in TINY.items()}
+    changed = {
+        key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value for key, value in TINY.items()
+    }
     return Recipe.model_validate({**changed, **{k: v for k, v in sections.items() if not isinstance(v, dict)}})
 
 

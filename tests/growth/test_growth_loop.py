@@ -31,7 +31,9 @@ def test_every_stage_is_within_its_budget_and_grows(finished):
         assert allocation.price["macs:stage" if "macs:stage" in allocation.price else "macs"].value == price
         assert before.prices["macs"].value < price <= 1.6 * before.prices["macs"].value
         grown = {name: after.widths[name] - before.widths[name] for name in after.widths}
-        assert {name: len(channels) for name, channels in allocation.split.items()} == {k: v for k, v in grown.items() if v}
+        assert {name: len(channels) for name, channels in allocation.split.items()} == {
+            k: v for k, v in grown.items() if v
+        }
 
 
 def test_the_journal_says_what_was_predicted_and_realised(finished):
@@ -71,7 +73,9 @@ def test_the_last_stage_loads_exports_and_classifies_as_recorded(finished):
 
 def test_small_steps_realise_what_was_predicted(tmp_path):
     """The whole loop's prediction against its own surgery, at a step where second order holds."""
-    recipe = growth_runs.tiny(step={"policy": "fixed", "size": 0.02}, growth={"stages": 1}, index={"held_out_images": 512})
+    recipe = growth_runs.tiny(
+        step={"policy": "fixed", "size": 0.02}, growth={"stages": 1}, index={"held_out_images": 512}
+    )
     result = growth.grow(recipe, run_dir=tmp_path / "run")
     step = result.records[0].growth.step
     assert step.realised_change == pytest.approx(step.predicted_change, rel=0.05)
@@ -79,7 +83,9 @@ def test_small_steps_realise_what_was_predicted(tmp_path):
 
 @pytest.mark.parametrize("options", [{"method": "rmsprop"}, {"method": "exact"}, {"curvature": "producer"}])
 def test_other_solvers_and_curvature_grow_too(tmp_path, options):
-    result = growth.grow(growth_runs.tiny(index=options, growth={"stages": 1}, train={"epochs": 1}), run_dir=tmp_path / "run")
+    result = growth.grow(
+        growth_runs.tiny(index=options, growth={"stages": 1}, train={"epochs": 1}), run_dir=tmp_path / "run"
+    )
     record = result.records[0].growth.index
     assert {"method": record.solver, "curvature": record.curvature}[next(iter(options))] == next(iter(options.values()))
     assert len(result.records) == 2
@@ -163,7 +169,9 @@ def test_growth_stops_when_the_budget_holds_no_more(tmp_path):
     result = growth.grow(growth_runs.tiny(budget=[{"provider": "macs", "limit": limit}]), run_dir=tmp_path / "run")
     assert len(result.records) == 1
     assert "Nothing fits" in result.records[0].stopped
-    again = growth.grow(growth_runs.tiny(budget=[{"provider": "macs", "limit": limit}]), run_dir=tmp_path / "run", resume=True)
+    again = growth.grow(
+        growth_runs.tiny(budget=[{"provider": "macs", "limit": limit}]), run_dir=tmp_path / "run", resume=True
+    )
     assert again.records == result.records
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from energysplit.errors import InputError
 from energysplit.output import numbers
+from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.numbers import compact, duration, percent, signed
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
@@ -113,9 +114,8 @@ def test_report_holds_every_number(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], parity: OnnxParity
 ) -> None:
     records = synthetic_records()
-    path = write_report(
-        tmp_path, synthetic_recipe, records, parity, environment={"torch": "2.3.4", "processor": "abacus"}
-    )
+    (tmp_path / ENVIRONMENT_FILE).write_text('{"torch": "2.3.4", "processor": "abacus"}')
+    path = write_report(tmp_path, synthetic_recipe, records, parity)
     assert path == tmp_path / "report.html"
     page = Page(path.read_text(encoding="utf-8"))
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -267,10 +267,10 @@ def test_the_machine_is_that_of_the_run_or_said_to_be_another(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
 ) -> None:
     records = synthetic_records(stages=2)
-    there = Page(
-        write_report(tmp_path, synthetic_recipe, records, environment={"torch": "9"}).read_text(encoding="utf-8")
-    )
+    write_environment(tmp_path)
+    there = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
     assert "Versions and machine of the run" in there.text
+    (tmp_path / ENVIRONMENT_FILE).unlink()
     here = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
     assert "Versions and machine this report was written with" in here.text
 

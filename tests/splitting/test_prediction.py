@@ -42,7 +42,11 @@ def test_each_neuron_by_itself(family):
             step = step_without_switch(net, index, chosen)
             predicted = oracles.predicted_change(index, chosen, step)
             realised = oracles.realised_change(net, [BATCH], index, chosen, step)
-            assert realised == pytest.approx(predicted, rel=0.01, abs=1e-14), (name, channel, float(found.value[channel]))
+            assert realised == pytest.approx(predicted, rel=0.01, abs=1e-14), (
+                name,
+                channel,
+                float(found.value[channel]),
+            )
             steps.append(step)
     assert steps.count(STEP) >= len(steps) / 2
     assert min(steps) >= STEP / 30

@@ -57,7 +57,9 @@ def test_rmsprop_reaches_eigh_and_needs_more_images():
 
 
 def test_rmsprop_descends_to_eigh_at_full_learning_rate(monkeypatch):
-    monkeypatch.setattr(torch.optim.lr_scheduler, "StepLR", lambda optimiser, **_: torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0))
+    monkeypatch.setattr(
+        torch.optim.lr_scheduler, "StepLR", lambda optimiser, **_: torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)
+    )
     net = cases.network("mlp")
     whole = [cases.images(64)]
     exact = total(es.splitting_index(net, whole, F.cross_entropy, method="exact"))
@@ -97,7 +99,9 @@ def test_standard_error_covers_the_truth():
     net = cases.network("mobilenet")
     index = es.splitting_index(net, BATCHES, F.cross_entropy, method="exact")
     vectors = {name: found.direction[name] for name, found in index.items()}
-    draws = [SplittingOperator(net, [cases.images(64, seed=100 + k)], F.cross_entropy).evaluate(vectors) for k in range(40)]
+    draws = [
+        SplittingOperator(net, [cases.images(64, seed=100 + k)], F.cross_entropy).evaluate(vectors) for k in range(40)
+    ]
     for name in vectors:
         values = torch.stack([draw[name][0] for draw in draws])
         stated = torch.stack([draw[name][1] for draw in draws]).mean(0)
