@@ -142,7 +142,8 @@ def _run_stage(
         step = growth.record.step
         progress.line(
             f"stage {state.stage}: split; loss change on held-out images predicted {step.predicted_change:+.4g}, "
-            f"realised {step.realised_change:+.4g} at this step ({step.policy})"
+            f"realised {step.realised_change:+.4g} at this step ({step.policy}); "
+            f"at a tenth of it {step.predicted_change / 100:+.4g} and {step.tenth_realised_change:+.4g}"
         )
     return record, growth.after if growth else None
 

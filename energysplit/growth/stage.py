@@ -223,6 +223,7 @@ def _choose_step(
         loss_before=before,
         loss_after=lambda size: loss(split(net, chosen, directions, size)),
     )
+    tenth = {name: size / 10 for name, size in choice.size.items()}
     predicted, variance = 0.0, 0.0
     for name, channels in chosen.items():
         half_square = choice.size[name] ** 2 / 2
@@ -237,6 +238,7 @@ def _choose_step(
         predicted_change=predicted,
         predicted_stderr=variance**0.5,
         realised_change=loss(split(net, chosen, directions, choice.size)) - before,
+        tenth_realised_change=loss(split(net, chosen, directions, tenth)) - before,
         function_error=error,
         function_tolerance=tolerance,
     )

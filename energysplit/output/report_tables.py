@@ -26,6 +26,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
         Column("Predicted loss change", "estimated"),
         Column("Realised loss change", "measured"),
         Column("Realised / predicted"),
+        Column("The same at a tenth of the step"),
     ]
     rows = []
     for record in records:
@@ -37,7 +38,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
                 str(sum(record.widths.values())),
                 percent(record.validation.accuracy),
                 percent(record.test.accuracy) if record.test else NOTHING,
-                *(_growth_cells(growth) if growth else [NOTHING] * 4),
+                *(_growth_cells(growth) if growth else [NOTHING] * 5),
             )
         )
     return Table(tuple(columns), tuple(rows))
@@ -45,13 +46,17 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
 
 def _growth_cells(growth: SplitRecord) -> list[str]:
     step = growth.step
-    ratio = times(step.realised_change / step.predicted_change) if step.predicted_change else NOTHING
     return [
         str(neurons_split(growth)),
         f"{signed(step.predicted_change)} ± {plain(step.predicted_stderr, 2)}",
         signed(step.realised_change),
-        ratio,
+        _ratio(step.realised_change, step.predicted_change),
+        _ratio(step.tenth_realised_change, step.predicted_change / 100),
     ]
+
+
+def _ratio(realised: float, predicted: float) -> str:
+    return times(realised / predicted) if predicted else NOTHING
 
 
 def index_table(records: Sequence[GrowthRecord]) -> Table:

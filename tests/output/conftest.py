@@ -65,6 +65,7 @@ def make_synthetic_records(stages: int = 5, groups: int = 14, tested: bool = Tru
                 predicted_change=-0.0432 / (stage + 1),
                 predicted_stderr=0.0043,
                 realised_change=(-0.0391, 0.0212, -0.0123, 0.0507)[stage % 4],
+                tenth_realised_change=-0.000429 / (stage + 1),
                 function_error=3.1e-7,
                 function_tolerance=1e-4,
             ),

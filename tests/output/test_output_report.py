@@ -133,7 +133,7 @@ def test_report_holds_every_number(
             percent(record.test.accuracy),
         ]
         if record.growth is None:
-            assert row[6:] == ["–"] * 4
+            assert row[6:] == ["–"] * 5
             continue
         step = record.growth.step
         assert row[6] == str(sum(map(len, record.growth.allocation.split.values())))
@@ -141,6 +141,9 @@ def test_report_holds_every_number(
         assert row[8] == signed(step.realised_change)
         assert float(row[9].rstrip("×").replace("−", "-")) == pytest.approx(
             step.realised_change / step.predicted_change, rel=0.005
+        )
+        assert float(row[10].rstrip("×").replace("−", "-")) == pytest.approx(
+            100 * step.tenth_realised_change / step.predicted_change, rel=0.005
         )
     for text in (page.text, markdown):
         for record in records:
@@ -260,7 +263,7 @@ def test_numbers_that_are_not_finite_are_said_so(
     index = growth.index.model_copy(update={"sweeps": float("nan"), "stderr": float("nan")})
     records[0] = records[0].model_copy(update={"growth": growth.model_copy(update={"step": step, "index": index})})
     page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
-    assert page.tables[0][1][7:] == ["−0.0432 ± +∞", "not finite", "not finite"]
+    assert page.tables[0][1][7:] == ["−0.0432 ± +∞", "not finite", "not finite", "0.993×"]
 
 
 def test_the_machine_is_that_of_the_run_or_said_to_be_another(

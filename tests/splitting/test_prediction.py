@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import energysplit as es
+from energysplit import models
 from energysplit.models.activations import SmoothReLU, SmoothReLU6
 from energysplit.splitting.operator import SplittingOperator
 
@@ -63,6 +64,28 @@ def test_all_neurons_together(family, act):
     predicted = oracles.predicted_change(index, chosen, step)
     assert predicted < 0
     assert family == "vgg" or step == STEP
+    assert oracles.realised_change(net, [BATCH], index, chosen, step) == pytest.approx(predicted, rel=0.01)
+
+
+BUILT_IN = {
+    "mobilenet_v1_cifar": {"blocks": 3, "widths": [4, 5, 6, 5, 4], "activation": "silu"},
+    "vgg": {"widths": [4, "M", 5, "M"], "activation": "gelu", "kernel": 5},
+    "cnn": {"widths": [4, 5], "strides": [1, 2], "kernels": [1, 5], "batch_norm": False, "activation": "silu"},
+    "mlp": {"image": [3, 8, 8], "widths": [6, 5], "activation": "gelu"},
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_models(name):
+    torch.manual_seed(1)
+    module = cases.randomise(models.build(name, classes=5, **BUILT_IN[name]))
+    net = es.trace(module, BATCH[0])
+    index = es.splitting_index(net, [BATCH], F.cross_entropy, sweeps=12)
+    chosen = {group: list(range(net.widths[group])) for group in index}
+    step = step_without_switch(net, index, chosen)
+    predicted = oracles.predicted_change(index, chosen, step)
+    assert predicted < 0
+    assert len(index) == len(net.groups) - 1
     assert oracles.realised_change(net, [BATCH], index, chosen, step) == pytest.approx(predicted, rel=0.01)
 
 

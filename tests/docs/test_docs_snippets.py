@@ -1,0 +1,29 @@
+"""Python snippets of README and docs run as they stand, each document from top to bottom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if "```python" in path.read_text()]
+
+
+def test_there_are_documents_with_snippets():
+    assert {path.name for path in DOCUMENTS} >= {"README.md", "cost-providers.md"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_snippets_run(document, capsys):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.S))
+    exec(compile(code, str(document), "exec"), {"__name__": "__main__"})
+    assert "->" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
