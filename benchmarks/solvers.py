@@ -26,6 +26,12 @@ from energysplit.splitting.operator import SplittingOperator
 from energysplit.types import SilentProgress
 
 
+def machine() -> str:
+    """Machine and versions in one line."""
+    found = environment()
+    return f"{found['processor']}, torch {found['torch']}, Python {found['python']}"
+
+
 def main() -> None:
     """Run the comparison and write a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,7 +92,7 @@ def main() -> None:
     lines = [
         f"# Eigen-solvers on {options.images} images, judged on {options.held_out} others",
         "",
-        f"Recipe `{options.recipe}`, seed trained {trained.epoch} epochs. Measured on {environment()}.",
+        f"Recipe `{options.recipe}`, seed trained {trained.epoch} epochs. Measured on {machine()}.",
         f"Exact eigenvectors: sum {reference_same:.4g} on the sample, {reference:.4g} held out.",
         "Fractions are of the exact eigenvectors' sums.",
         "",

@@ -35,6 +35,12 @@ POLICIES = {
 }
 
 
+def machine() -> str:
+    """Machine and versions in one line."""
+    found = environment()
+    return f"{found['processor']}, torch {found['torch']}, Python {found['python']}"
+
+
 def main() -> None:
     """Run every policy and write a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,7 +60,7 @@ def main() -> None:
     lines = [
         "# Step policies: one stage of growth, then training",
         "",
-        f"Recipe `{options.recipe}` with {options.set}. Measured on {environment()}.",
+        f"Recipe `{options.recipe}` with {options.set}. Measured on {machine()}.",
         f"Seed: validation accuracy {validation(seed):.2%} after {seed.epoch} epochs. After the split: "
         f"{recipe.train.epochs_at(1)} epochs, {options.seeds} seeds of the training after.",
         "",

@@ -29,8 +29,9 @@ class LayerCase:
     """One layer as a device runs it: a conv or linear with what is fused to it.
 
     `kernel`, `stride`, `padding`, `dilation`, `in_size`, `out_size` are (height, width); a linear layer has kernel
-    (1, 1) and sizes (1, 1). `activation` and `batch_norm` say what directly follows and is fused by runtimes. A batch
-    norm that follows no conv or linear is a case of its own with op "batch_norm" and groups = channels.
+    (1, 1) and sizes (1, 1). `activation` and `batch_norm` say what directly follows and is fused by runtimes;
+    `batch_norm` only where it has scale and shift. A batch norm that follows no conv or linear is a case of its own
+    with op "batch_norm" and groups = channels, and `batch_norm` says the same of it.
     """
 
     op: Literal["conv1d", "conv2d", "linear", "batch_norm"]
@@ -128,7 +129,7 @@ class SplitIndex:
     value: shape (neurons,), loss per squared unit step times two: a step of size e changes the loss by e^2/2 value.
     direction: producer name -> tensor shaped like that producer's weight; over all producers, a neuron's rows have
         unit norm.
-    stderr: shape (neurons,), standard error of `value` over images' batches; None where there was one batch.
+    stderr: shape (neurons,), standard error of `value` over images; None for a single image.
     residual: shape (neurons,), ||S v - value v|| on the images the direction was found on.
     images: number of images `value` is a mean over. held_out: whether they are others than the direction's.
     solver: name of the eigen-solver.
@@ -235,7 +236,11 @@ class IndexRecord(_Record):
 
 
 class AllocationRecord(_Record):
-    """What was bought: neurons per group, predicted gain, price against limit by budget name."""
+    """What was bought: neurons per group, predicted gain, price against limit by budget name.
+
+    predicted_gain: sum of -value times the group's weight; that is 1 for fixed steps, and the squared norm of the
+    group's weights where steps follow it.
+    """
 
     method: str
     split: dict[str, list[int]]
@@ -252,7 +257,8 @@ class StepRecord(_Record):
 
     Both changes are on the held-out images, loss after the split minus loss before. `predicted_stderr` is the
     standard error of the prediction. `tenth_realised_change` is the realised change of the same split at a tenth of the
-    step, where second order predicts a hundredth. `function_error` is the largest relative difference of the outputs at step 0.
+    step, where second order predicts a hundredth. `function_error` is the largest relative difference of the outputs at
+    step 0, on the first held-out batch.
     """
 
     policy: str

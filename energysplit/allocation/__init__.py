@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energysplit.allocation.problem import budget_names
+from energysplit.allocation.budgets import budget_names
 from energysplit.allocation.solve import METHODS, allocate
 
 __all__ = ["METHODS", "allocate", "budget_names"]

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from energysplit.allocation.budgets import Limit, budget_names, resolve
+from energysplit.allocation.budgets import Limit, resolve
 from energysplit.errors import InputError, nearest
 from energysplit.types import Budget, Cost, Priceable, SplitIndex
-
-__all__ = ["Blocks", "Problem", "budget_names", "build"]
 
 Blocks = dict[str, int]
 """Group -> number of blocks bought, for every group of the problem."""

@@ -36,9 +36,9 @@ def allocate(
         net: the network as it is.
         index: group -> splitting indices; groups left out are not split.
         budgets: at least one; several may share a provider.
-        method: "milp" (whole-block knapsack and local search, never below "greedy" or
-            "top_k"), "lp" (the paper's relaxation,
-            rounded down), "greedy" (best gain per true price, step by step) or "top_k" (best index whatever it costs).
+        method: "milp" (whole-block knapsack and local search, never below "greedy" or "top_k"), "lp" (the paper's
+            relaxation, rounded down), "greedy" (best gain per true price, step by step) or "top_k" (best index
+            whatever it costs).
         multiple_of: a group that grows ends at a width that is a multiple of it.
         weights: group -> factor on its gains, 1 where missing.
         seed_price: budget or provider name -> price that "1.5x" of scope "network" multiplies; the present price

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from energysplit.cli import env, export, grow, price, report
-from energysplit.errors import CheckFailed, InputError
+from energysplit.errors import CheckFailed, InputError, SolverFailed
 
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
@@ -33,7 +33,7 @@ class _Commands(TyperGroup):
         except InputError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(WRONG_INPUT) from None
-        except CheckFailed as error:
+        except (CheckFailed, SolverFailed) as error:
             typer.echo(f"check failed: {error}", err=True)
             raise typer.Exit(CHECK_FAILED) from None
         except KeyboardInterrupt:

@@ -10,18 +10,17 @@ from energysplit.types import Cost, LayerCase
 class Params:
     """Parameters of a layer with its batch norm: the sum of `numel()` over `module.parameters()`.
 
-    Weights, bias, and scale and shift of a batch norm. Running statistics are buffers, not parameters. A batch norm
-    is taken to be affine, as LayerCase doesn't say otherwise.
+    Weights, bias, and scale and shift of a batch norm. Running statistics are buffers, not parameters.
     """
 
     unit = "param"
 
     def price(self, case: LayerCase) -> Cost:
         """Parameters of `case`, counted."""
-        affine = 2 * case.out_channels
+        affine = 2 * case.out_channels if case.batch_norm else 0
         if case.op == "batch_norm":
             return Cost.exact(affine, self.unit)
         kernel_height, kernel_width = case.kernel
         weights = case.out_channels * (case.in_channels // case.groups) * kernel_height * kernel_width
         bias = case.out_channels if case.bias else 0
-        return Cost.exact(weights + bias + (affine if case.batch_norm else 0), self.unit)
+        return Cost.exact(weights + bias + affine, self.unit)

@@ -23,8 +23,7 @@ def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int
     Raises:
         DataError: unknown name.
     """
-    if name not in names():
-        raise DataError(f"unknown data set {name!r} (data.name); {nearest(name, names())}")
+    _check_name(name)
     if name == "digits":
         return 1, 8, 8
     if name == "image_folder":
@@ -65,8 +64,7 @@ def load(
         >>> len(splits.train), len(splits.validation), len(splits.test), splits.image_shape
         (1294, 144, 359, (1, 8, 8))
     """
-    if name not in names():
-        raise DataError(f"unknown data set {name!r} (data.name); {nearest(name, names())}")
+    _check_name(name)
     if not 0 < validation < 1:
         raise DataError(f"data.validation = {validation}: a share between 0 and 1 is expected, such as 0.1")
     if limit is not None and limit < 1:
@@ -100,6 +98,11 @@ def load(
         if len(getattr(splits, part)) == 0:
             raise DataError(f"{name}: no images for {part}; change data.validation = {validation} or add images")
     return splits
+
+
+def _check_name(name: str) -> None:
+    if name not in names():
+        raise DataError(f"unknown data set {name!r} (data.name); {nearest(name, names())}")
 
 
 def _root(name: str, root: str | Path | None) -> Path:

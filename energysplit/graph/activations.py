@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,38 +38,49 @@ HARDSWISH: Kinks = ((-3.0, -0.5), (3.0, -0.5))
 
 
 def of_module(module: nn.Module) -> Activation | None:
-    """The activation a module computes, or None if it is not a known one (exact class, no subclasses)."""
-    match module:
-        case nn.ReLU():
-            return Activation("relu", F.relu, RELU)
-        case nn.ReLU6():
-            return Activation("relu6", F.relu6, RELU6)
-        case nn.SiLU():
-            return Activation("silu", F.silu)
-        case nn.GELU():
-            approximate = module.approximate
-            return Activation("gelu", lambda z: F.gelu(z, approximate=approximate))
-        case nn.Tanh():
-            return Activation("tanh", torch.tanh)
-        case nn.Sigmoid():
-            return Activation("sigmoid", torch.sigmoid)
-        case nn.Softplus():
-            beta, threshold = module.beta, module.threshold
-            return Activation("softplus", lambda z: F.softplus(z, beta, threshold))
-        case nn.Mish():
-            return Activation("mish", F.mish)
-        case nn.ELU():
-            alpha = module.alpha
-            return Activation("elu", lambda z: F.elu(z, alpha), ((0.0, 1.0 - alpha),) if alpha != 1 else ())
-        case nn.LeakyReLU():
-            slope = module.negative_slope
-            return Activation("leaky_relu", lambda z: F.leaky_relu(z, slope), ((0.0, 1.0 - slope),))
-        case nn.Hardswish():
-            return Activation("hardswish", F.hardswish, HARDSWISH)
-        case SmoothReLU() | SmoothReLU6():
-            return Activation(type(module).__name__.lower(), module.forward)
-    return None
+    """The activation a module computes, or None if it is not a known one.
 
+    Classes are matched exactly: a subclass may compute something else.
+    """
+    make = _MODULES.get(type(module))
+    return make(module) if make is not None else None
+
+
+def _gelu(module: Any) -> Activation:
+    approximate = module.approximate
+    return Activation("gelu", lambda z: F.gelu(z, approximate=approximate))
+
+
+def _softplus(module: Any) -> Activation:
+    beta, threshold = module.beta, module.threshold
+    return Activation("softplus", lambda z: F.softplus(z, beta, threshold))
+
+
+def _elu(module: Any) -> Activation:
+    alpha = module.alpha
+    return Activation("elu", lambda z: F.elu(z, alpha), ((0.0, 1.0 - alpha),) if alpha != 1 else ())
+
+
+def _leaky_relu(module: Any) -> Activation:
+    slope = module.negative_slope
+    return Activation("leaky_relu", lambda z: F.leaky_relu(z, slope), ((0.0, 1.0 - slope),))
+
+
+_MODULES: dict[type[nn.Module], Callable[[Any], Activation]] = {
+    nn.ReLU: lambda _: Activation("relu", F.relu, RELU),
+    nn.ReLU6: lambda _: Activation("relu6", F.relu6, RELU6),
+    nn.SiLU: lambda _: Activation("silu", F.silu),
+    nn.GELU: _gelu,
+    nn.Tanh: lambda _: Activation("tanh", torch.tanh),
+    nn.Sigmoid: lambda _: Activation("sigmoid", torch.sigmoid),
+    nn.Softplus: _softplus,
+    nn.Mish: lambda _: Activation("mish", F.mish),
+    nn.ELU: _elu,
+    nn.LeakyReLU: _leaky_relu,
+    nn.Hardswish: lambda _: Activation("hardswish", F.hardswish, HARDSWISH),
+    SmoothReLU: lambda module: Activation("smooth_relu", module.forward),
+    SmoothReLU6: lambda module: Activation("smooth_relu6", module.forward),
+}
 
 _FUNCTIONS: dict[object, type[nn.Module]] = {
     F.relu: nn.ReLU,

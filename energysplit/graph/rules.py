@@ -48,12 +48,16 @@ _HEAD_FUNCTIONS = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, "
 
 @dataclass(frozen=True)
 class Rule:
-    """What an operation is: its kind and what belongs to it. `flatten`: it joins channels and positions."""
+    """What an operation is: its kind and what belongs to it.
+
+    flatten: it joins channels and positions. dimensions: those its input must have; () leaves that to its name.
+    """
 
     kind: Kind
     activation: Activation | None = None
     pool: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     flatten: bool = False
+    dimensions: tuple[int, ...] = ()
 
 
 def of_module(module: nn.Module) -> Rule | str:
@@ -95,8 +99,7 @@ def of_module(module: nn.Module) -> Rule | str:
     if kind in _HEADS and module.dim in (1, -1):
         return Rule(Kind.HEAD)
     activation = activations.of_module(module)
-    # A subclass of a known activation may override forward.
-    if activation is not None and kind.__module__.startswith(("torch.nn.modules", "energysplit.")):
+    if activation is not None:
         return Rule(Kind.ACTIVATION, activation=activation)
     return "no rule says what it does to channels"
 
@@ -117,7 +120,7 @@ def of_call(target: object, args: tuple[object, ...], kwargs: dict[str, object])
     if target in (torch.mean, "mean"):
         dims = kwargs.get("dim", args[0] if args else None)
         if isinstance(dims, list | tuple) and sorted(d % 4 for d in dims if isinstance(d, int)) == [2, 3]:
-            return Rule(Kind.LINEAR)
+            return Rule(Kind.LINEAR, dimensions=(4,))
         return f"mean over dimensions {dims}; (2, 3) expected"
     if target in (F.max_pool2d, torch.max_pool2d):
         options: dict[str, Any] = dict(

@@ -49,6 +49,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
         UnsupportedModel: an operation is not understood; the message names it and says why.
         InputError: the model does not run on the example input.
     """
+    _refuse_tied(model)
     with evaluating(model), torch.no_grad():
         try:
             output = model(example_input)
@@ -164,9 +165,12 @@ class _Walk:
         rule = rules.of_module(module) if module is not None else self.rule_of_call(node)
         if isinstance(rule, str):
             raise UnsupportedModel(f"{_label(node)}: {rule}")
-        if any(step.name == name for step in self.steps):
+        holds = module is not None and next(module.parameters(), None) is not None
+        if holds and any(step.module is module for step in self.steps):
             raise UnsupportedModel(f"{_label(node)}: the module is used twice; shared layers are not followed so far")
-        _check_dimensions(node, module, source)
+        if any(step.name == name for step in self.steps):  # an activation or pooling module that is used again
+            name = node.name
+        _check_dimensions(node, module, source, rule)
         if module is not None and rule.kind in (Kind.MIX, Kind.DEPTHWISE):
             self.add_layer(name, module, rule.kind, source, result)
         elif rule.kind is Kind.NORM and module is not None:
@@ -277,6 +281,16 @@ class _Walk:
         return Network(self.model, self.example, groups, tuple(self.slots), tuple(self.steps), self.layers)
 
 
+def _refuse_tied(model: nn.Module) -> None:
+    """Refuse a parameter that two layers share: surgery would untie it without a word."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        other = first.setdefault(id(parameter), name)
+        owner, other_owner = (model.get_submodule(each.rpartition(".")[0]) for each in (name, other))
+        if owner is not other_owner:
+            raise UnsupportedModel(f"{other!r} and {name!r} are one parameter; shared weights are not followed so far")
+
+
 def _identity(x: Tensor) -> Tensor:
     return x
 
@@ -299,11 +313,13 @@ def _is_size(node: fx.Node, result: Any) -> bool:
     return isinstance(result, int) and len(node.args) == 2 and bool(node.args[1] == 0)
 
 
-def _check_dimensions(node: fx.Node, module: nn.Module | None, source: Tensor) -> None:
+def _check_dimensions(node: fx.Node, module: nn.Module | None, source: Tensor, rule: Rule) -> None:
     """Refuse layers on inputs without a batch dimension or with channels elsewhere than in dimension 1."""
     label = type(module).__name__ if module is not None else str(getattr(node.target, "__name__", node.target))
     expected: tuple[int, ...] = (2, 3, 4)
-    if isinstance(module, nn.Linear):
+    if rule.dimensions:
+        expected = rule.dimensions
+    elif isinstance(module, nn.Linear):
         expected = (2,)
     elif isinstance(module, nn.BatchNorm1d):
         expected = (2, 3)

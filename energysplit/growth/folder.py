@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output import checkpoint
 from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
-from energysplit.output.environment import write_environment
+from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.recipe import Recipe
@@ -68,7 +69,6 @@ class RunFolder:
         Raises:
             RunError: it holds another run or other files, is in use, or can't be written.
         """
-        check_folder(self.path, recipe, resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
@@ -83,9 +83,13 @@ class RunFolder:
                 raise RunError(
                     f"run folder {self.path} is in use by another run; wait for it or choose another"
                 ) from error
+            # Checked once more, now that no other run can change it.
+            check_folder(self.path, recipe, resume)
+            # The recipe first: it is what makes the folder a run.
             if not (self.path / RECIPE_FILE).exists():
-                write_environment(self.path)
                 write_text(self.path / RECIPE_FILE, json.dumps(recipe.resolved(), indent=2) + "\n")
+            if not (self.path / ENVIRONMENT_FILE).exists():
+                write_environment(self.path)
             yield
 
     def recover(self) -> tuple[list[GrowthRecord], list[str]]:
@@ -93,9 +97,7 @@ class RunFolder:
 
         From the first damaged stage on, lines are removed from the journal; those stages are run again.
         """
-        if not self.journal.exists():
-            return [], []
-        records, damage = journal.recover(self.journal)
+        records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
         problems = [damage] if damage else []
         whole: list[GrowthRecord] = []
         for record in records:
@@ -107,6 +109,11 @@ class RunFolder:
             whole.append(record)
         if problems:
             journal.rewrite(self.journal, whole)
+        for folder in (self.path / "stages").glob("*"):
+            if folder.name.isdigit() and int(folder.name) >= len(
+                whole
+            ):  # its journal line was never written, or is gone
+                shutil.rmtree(folder)
         return whole, problems
 
     def _damage(self, record: GrowthRecord) -> str:
@@ -115,7 +122,9 @@ class RunFolder:
         try:
             if sha256_of(weights) != record.weights_sha256:
                 return f"{weights} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
-            self.load_stage(record.stage)
+            _, _, index = self.load_stage(record.stage)
+            if record.growth is not None and index is None:
+                return f"{self.stage(record.stage) / INDEX_FILE} is missing"
         except OSError as error:
             return f"{weights}: {error.strerror}"
         except CheckpointError as error:
@@ -149,14 +158,13 @@ class RunFolder:
     def save_progress(self, state: TrainingState) -> None:
         """Write the training in progress, in place of the one before."""
         with atomic_folder(self.path / "progress") as folder:
-            digest = checkpoint.write(state.net, folder)
+            checkpoint.write(state.net, folder)
             optimiser = save_tensors(folder / OPTIMISER_FILE, state.optimiser)
             facts = {
                 "stage": state.stage,
                 "epoch": state.epoch,
                 "train": state.train.model_dump() if state.train else None,
                 "seconds": state.seconds,
-                "weights_sha256": digest,
                 "optimiser_sha256": optimiser,
             }
             write_text(folder / PROGRESS_FILE, json.dumps(facts) + "\n")

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from energysplit.errors import RunError
+from energysplit.errors import CheckFailed, RunError
 from energysplit.growth import journal, stage
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
-from energysplit.recipe import Recipe, load
+from energysplit.recipe import Recipe, load, override
 from energysplit.train.loop import evaluate
 from energysplit.types import GrowthRecord, GrowthResult, Progress, SilentProgress
 
@@ -38,7 +38,7 @@ def grow(
     Args:
         recipe: a `Recipe` or the path of one.
         run_dir: the run folder; `runs/<name>` by default.
-        overrides: "key=value" settings over a recipe given as a path.
+        overrides: "key=value" settings over the recipe.
         resume: continue the run in the folder.
         progress: what work is reported to; silent by default.
 
@@ -49,7 +49,7 @@ def grow(
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
     elif overrides:
-        raise RunError("overrides given with a Recipe object; change the object, or give the recipe's path")
+        recipe = override(recipe, overrides)
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     check_folder(path, recipe, resume)
@@ -61,16 +61,22 @@ def grow(
         warnings.append(text)
         progress.line(f"warning: {text}")
 
-    with folder.opened(recipe, resume):
+    with setup.session, folder.opened(recipe, resume):
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")
+        if resume and not records and not (path / "progress").exists():
+            warn(f"nothing to resume in {path}; starting anew")
         state = None if _finished(records, recipe) else _state(setup, folder, records, warn)
         while state is not None:
             progress.stage(state.stage, recipe.growth.stages + 1, f"{sum(state.net.widths.values())} channels")
             record, state = _run_stage(setup, folder, state, progress)
             records.append(record)
-        parity = _export(folder, recipe, records, progress)
+        try:
+            parity = _export(folder, recipe, records, progress)
+        except CheckFailed:
+            write_report(path, recipe.resolved(), records)  # what was grown is worth reading all the same
+            raise
         report = write_report(path, recipe.resolved(), records, parity)
     return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
 

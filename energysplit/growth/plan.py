@@ -45,6 +45,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
         InputError: what `grow` would refuse.
     """
     setup = prepare(recipe)
+    setup.session.close()
     limits = resolve(setup.seed, setup.budgets, setup.seed_price)
     prices = setup.prices(setup.seed)
     stages, reach = [], {limit.name: limit.present.value for limit in limits}

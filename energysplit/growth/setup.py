@@ -15,6 +15,7 @@ from energysplit.costs import NetworkPricer
 from energysplit.errors import RecipeError
 from energysplit.graph import Network, trace
 from energysplit.recipe import Recipe
+from energysplit.splitting import exact
 from energysplit.splitting.capture import Loss
 from energysplit.train.session import Session
 from energysplit.types import Budget, Cost, CostRecord
@@ -61,6 +62,20 @@ def prepare(recipe: Recipe) -> Setup:
         channels_last=run.channels_last,
         deterministic=run.deterministic,
     )
+    try:
+        return _checked(recipe, session)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _checked(recipe: Recipe, session: Session) -> Setup:
+    """The setup around an open session."""
+    if session.processes > 1:
+        raise RecipeError(
+            f"{session.processes} processes given; growth runs in one process in this version; start it "
+            "without a launcher"
+        )
     splits = data.load(
         recipe.data.name,
         root=recipe.data.root,
@@ -70,13 +85,10 @@ def prepare(recipe: Recipe) -> Setup:
         download=recipe.data.download,
         limit=recipe.data.limit,
     )
-    wanted = recipe.index.images + recipe.index.held_out_images
-    if recipe.growth.stages > 0 and wanted > len(splits.train):
-        raise RecipeError(
-            f"index.images + index.held_out_images = {wanted} given, at most the {len(splits.train)} training images "
-            f"of {recipe.data.name} expected; lower them or data.validation"
-        )
+    _check_images(recipe, len(splits.train))
     seed = _seed(recipe, splits)
+    if recipe.index.method == "exact" and recipe.growth.stages > 0:
+        exact.check_size({name: seed.weight(name).shape for name, group in seed.groups.items() if group.splittable})
     budgets = tuple(Budget(budget.provider, budget.limit, budget.scope) for budget in recipe.budget)
     seed_price = {
         name: NetworkPricer(seed, budget.provider).price().value
@@ -87,6 +99,21 @@ def prepare(recipe: Recipe) -> Setup:
         NetworkPricer(seed, name)
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
     return Setup(recipe, session, splits, seed, budgets, seed_price, loss)
+
+
+def _check_images(recipe: Recipe, images: int) -> None:
+    """Refuse samples larger than the training part, and a last batch that batch norm can't use."""
+    wanted = recipe.index.images + recipe.index.held_out_images
+    if recipe.growth.stages > 0 and wanted > images:
+        raise RecipeError(
+            f"index.images + index.held_out_images = {wanted} given, at most the {images} training images "
+            f"of {recipe.data.name} expected; lower them or data.validation"
+        )
+    if images % recipe.train.batch_size == 1:
+        raise RecipeError(
+            f"train.batch_size = {recipe.train.batch_size} leaves a last batch of one of the {images} training images, "
+            "which has no batch statistics; change it by one"
+        )
 
 
 def _seed(recipe: Recipe, splits: data.Splits) -> Network:

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
+
 from energysplit.allocation import allocate
 from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
-from energysplit.splitting import splitting_index
+from energysplit.splitting import SplittingOperator, splitting_index
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import choose_step, function_error, group_norms, split, split_state
 from energysplit.train.loop import evaluate, train_epoch
@@ -130,7 +132,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             sweeps=recipe.index.sweeps,
             growing=recipe.index.growing,
             kink_beta=recipe.index.kink_beta,
-            seed=setup.seed_of("index", stage) % 2**31,
+            seed=setup.seed_of("index", stage),
         )
         task.advance(1)
     with clock("allocate"):
@@ -147,10 +149,10 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
-        step = _choose_step(setup, net, index, allocation, held_out)
+        step, index_stderr = _choose_step(setup, net, index, allocation, held_out)
         after = start_of_next(state, index, allocation.split, step.size)
     record = SplitRecord(
-        index=_index_record(setup, sample, held_out, index),
+        index=_index_record(setup, sample, held_out, index, index_stderr),
         allocation=AllocationRecord(
             method=allocation.method,
             split=allocation.split,
@@ -182,11 +184,10 @@ def start_of_next(
 def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:
     """Images for the directions and other images for everything that is reported; both from the training part."""
     recipe, train = setup.recipe.index, setup.splits.train
-    size = recipe.rmsprop_batch_size if recipe.method == "rmsprop" else recipe.batch_size
     first = train.draw(recipe.images, seed=setup.seed_of("sample", stage))
     second = train.draw(recipe.held_out_images, seed=setup.seed_of("held out", stage), exclude=first)
     device = setup.session.device
-    return train.take(first, size, device), train.take(second, size, device)
+    return train.take(first, recipe.batch_size, device), train.take(second, recipe.batch_size, device)
 
 
 def _weights(setup: Setup, net: Network, groups: list[str]) -> dict[str, float]:
@@ -198,8 +199,11 @@ def _weights(setup: Setup, net: Network, groups: list[str]) -> dict[str, float]:
 
 def _choose_step(
     setup: Setup, net: Network, index: dict[str, SplitIndex], allocation: Allocation, held_out: Batches
-) -> StepRecord:
-    """Check the surgery at step 0, choose the step, and compare prediction and reality on the held-out images."""
+) -> tuple[StepRecord, float]:
+    """Check the surgery at step 0, choose the step, and compare prediction and reality on the held-out images.
+
+    Also returns the standard error of the sum of all indices, which the pass for the prediction's error gives too.
+    """
     recipe, chosen = setup.recipe.step, allocation.split
     tolerance = setup.recipe.growth.function_tolerance
     error = function_error(net, split(net, chosen), held_out[0][0])
@@ -224,27 +228,51 @@ def _choose_step(
         loss_after=lambda size: loss(split(net, chosen, directions, size)),
     )
     tenth = {name: size / 10 for name, size in choice.size.items()}
-    predicted, variance = 0.0, 0.0
-    for name, channels in chosen.items():
-        half_square = choice.size[name] ** 2 / 2
-        predicted += half_square * float(index[name].value[channels].sum())
-        stderr = index[name].stderr
-        if stderr is not None:
-            variance += half_square**2 * float(stderr[channels].square().sum())
-    return StepRecord(
+    predicted, every = _held_out_sums(setup, net, index, held_out, chosen, choice.size)
+    record = StepRecord(
         policy=choice.policy,
         size=choice.size,
         loss_before=before,
-        predicted_change=predicted,
-        predicted_stderr=variance**0.5,
+        predicted_change=predicted[0],
+        predicted_stderr=predicted[1],
         realised_change=loss(split(net, chosen, directions, choice.size)) - before,
         tenth_realised_change=loss(split(net, chosen, directions, tenth)) - before,
         function_error=error,
         function_tolerance=tolerance,
     )
+    return record, every[1]
 
 
-def _index_record(setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex]) -> IndexRecord:
+def _held_out_sums(
+    setup: Setup,
+    net: Network,
+    index: dict[str, SplitIndex],
+    held_out: Batches,
+    chosen: dict[str, list[int]],
+    step: dict[str, float],
+) -> list[tuple[float, float]]:
+    """(Predicted loss change, standard error) of the split, and (sum, standard error) of all indices."""
+    recipe = setup.recipe.index
+    operator = SplittingOperator(
+        net,
+        held_out,
+        setup.loss,
+        curvature=recipe.curvature,
+        linear=recipe.linear,
+        kink_beta=recipe.kink_beta,
+        cache_bytes=0,
+    )
+    split_only = {name: torch.zeros_like(index[name].value) for name in chosen}
+    for name, channels in chosen.items():
+        split_only[name][channels] = step[name] ** 2 / 2
+    every = {name: torch.ones_like(found.value) for name, found in index.items()}
+    directions = {name: found.direction[net.groups[name].producers[0]] for name, found in index.items()}
+    return operator.sums(directions, [split_only, every])
+
+
+def _index_record(
+    setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex], stderr: float
+) -> IndexRecord:
     """The indices in a few numbers."""
     recipe, found = setup.recipe.index, list(index.values())
     return IndexRecord(
@@ -257,7 +285,7 @@ def _index_record(setup: Setup, sample: Batches, held_out: Batches, index: dict[
         sweeps=found[0].sweeps,
         sum_same_images=sum(float(each.same_images.sum()) for each in found if each.same_images is not None),
         sum_held_out=sum(float(each.value.sum()) for each in found),
-        stderr=sum(float(each.stderr.square().sum()) for each in found if each.stderr is not None) ** 0.5,
+        stderr=stderr,
         negative=sum(int((each.value < 0).sum()) for each in found),
         neurons=sum(len(each.value) for each in found),
     )

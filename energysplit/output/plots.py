@@ -33,6 +33,7 @@ from energysplit.output.figure_style import (
     style,
 )
 from energysplit.output.numbers import compact, duration, provider_name, signed, unit_name
+from energysplit.output.report_tables import growth_name, growths, origin
 from energysplit.types import GrowthRecord
 
 WIDTH = 4.8
@@ -112,7 +113,7 @@ def widths(records: Sequence[GrowthRecord]) -> Figure:
 def predicted_against_realised(records: Sequence[GrowthRecord]) -> Figure:
     """Loss change of each growth: predicted from the indices, with its standard error, and measured after surgery."""
     _check(records)
-    grown = [(record.stage, record.growth.step) for record in records if record.growth is not None]
+    grown = [(stage, growth.step) for stage, growth in growths(records)]
     with style():
         figure = new_figure(WIDTH, 3.3)
         axes = figure.add_subplot()
@@ -143,7 +144,7 @@ def predicted_against_realised(records: Sequence[GrowthRecord]) -> Figure:
         if sizes and sizes[-1] > 30 * sizes[0]:
             # Bars a hundredth of the largest would vanish; between -t and t the axis stays linear.
             axes.set_yscale("symlog", linthresh=sizes[0], linscale=0.6)
-        axes.set_xticks(range(len(grown)), [f"{stage} → {stage + 1}" for stage, _ in grown])
+        axes.set_xticks(range(len(grown)), [growth_name(stage) for stage, _ in grown])
         axes.set_xlabel("growth (stage → next)")
         axes.set_ylabel("change of held-out loss")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _bare(signed(value))))
@@ -284,7 +285,7 @@ def _bare(number: str) -> str:
 
 def _axis_unit(records: Sequence[GrowthRecord], provider: str) -> str:
     cost = records[-1].prices[provider]
-    kind = cost.source.partition(":")[0]
+    kind = origin(cost)
     name = unit_name(cost.unit)
     return kind if name.lower() == provider_name(provider).lower() else f"{name}, {kind}"
 

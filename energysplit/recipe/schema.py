@@ -70,7 +70,7 @@ class TrainRecipe(_Section):
         default=(0.5, 0.75), description="when schedule 'step' multiplies the rate, as fractions of a training"
     )
     decay: float = Field(default=0.1, gt=0, le=1, description="what schedule 'step' multiplies the rate by")
-    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs in which the rate rises from zero")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="epochs in which the rate rises from 1 %")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of the training loss")
 
     @field_validator("milestones")
@@ -84,6 +84,15 @@ class TrainRecipe(_Section):
     def _nesterov_needs_momentum(self) -> TrainRecipe:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov = true needs momentum > 0")
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> TrainRecipe:
+        shortest = min(self.epochs) if isinstance(self.epochs, tuple) else self.epochs
+        if self.warmup_epochs >= shortest:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs:g} is not below the shortest training, {shortest} epochs"
+            )
         return self
 
     def epochs_at(self, stage: int) -> int:
@@ -107,11 +116,10 @@ class IndexRecipe(_Section):
     )
     images: Count = Field(default=2048, description="images the directions are found on")
     held_out_images: Count = Field(default=2048, description="other images the indices are reported on")
-    batch_size: Count = Field(default=256, description="images in a batch of lobpcg and exact")
-    rmsprop_batch_size: Count = Field(default=64, description="images in a batch of rmsprop; the paper's is 64")
+    batch_size: Count = Field(default=256, description="images in a batch; rmsprop, as the paper's, always takes 64")
     sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
     kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
-    growing: bool = Field(default=True, description="whether first sweeps see few images and the last sees all")
+    growing: bool = Field(default=True, description="whether lobpcg's first sweeps see a quarter of the images")
 
 
 class StepRecipe(_Section):
@@ -122,7 +130,7 @@ class StepRecipe(_Section):
         description="fixed: in weight units; relative: to the norm of a group's weights; tolerance, monotone: the "
         "largest that keeps the held-out loss within a factor, or below its value before",
     )
-    size: Positive = Field(default=0.3, description="step of policies fixed (weight units) and relative (ratio)")
+    size: Positive = Field(default=0.6, description="step of policies fixed (weight units) and relative (ratio)")
     tolerance: float = Field(default=1.1, ge=1, description="policy tolerance: allowed factor of the held-out loss")
     largest: Positive = Field(default=1.0, description="policies tolerance and monotone: largest ratio tried")
 
@@ -143,7 +151,7 @@ class BudgetRecipe(_Section):
 
     provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
     limit: Positive | str = Field(
-        description="in the provider's unit, or a multiple of the present price",
+        description="in the provider's unit, or a multiple of the seed's price (scope stage: of the present one)",
         json_schema_extra={"expected": "a number > 0, or a multiple above 1x such as '1.5x'"},
     )
     scope: Scope = Field(default="network", description="limit of the whole growth, or of each stage")

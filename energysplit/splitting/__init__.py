@@ -1,5 +1,6 @@
 """Splitting indices of all neurons at once: operator, eigen-solvers, sampling."""
 
 from energysplit.splitting.estimate import splitting_index
+from energysplit.splitting.operator import SplittingOperator
 
-__all__ = ["splitting_index"]
+__all__ = ["SplittingOperator", "splitting_index"]

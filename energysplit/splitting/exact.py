@@ -5,6 +5,8 @@ One sweep a column serves all neurons of all groups; right for tiny fan-in and f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from energysplit.errors import InputError
@@ -15,19 +17,28 @@ MOST_ELEMENTS = 2**28
 """Elements of all matrices together that are still formed: 2 GiB in float64."""
 
 
-def solve(operator: SplittingOperator, *, seed: int = 0, sweeps: int | None = None) -> Eigenpairs:
-    """Smallest eigenpairs by dense eigendecomposition; `seed` and `sweeps` have no effect.
+def check_size(shapes: Mapping[str, torch.Size]) -> None:
+    """Refuse networks whose splitting matrices would not fit; shapes: group -> shape of the producer's weight.
 
     Raises:
         InputError: the matrices would not fit in memory.
     """
-    fan_in = {name: shape[1:].numel() for name, shape in operator.shapes.items()}
-    elements = sum(shape[0] * fan_in[name] ** 2 for name, shape in operator.shapes.items())
+    elements = sum(shape[0] * shape[1:].numel() ** 2 for shape in shapes.values())
     if elements > MOST_ELEMENTS:
         raise InputError(
             f"solver 'exact' would form matrices of {elements:,} elements, at most {MOST_ELEMENTS:,} expected; "
             "use method 'lobpcg'"
         )
+
+
+def solve(operator: SplittingOperator) -> Eigenpairs:
+    """Smallest eigenpairs by dense eigendecomposition.
+
+    Raises:
+        InputError: the matrices would not fit in memory.
+    """
+    check_size(operator.shapes)
+    fan_in = {name: shape[1:].numel() for name, shape in operator.shapes.items()}
     columns: dict[str, list[torch.Tensor]] = {name: [] for name in operator.shapes}
     for column in range(max(fan_in.values(), default=0)):
         basis: Vectors = {}

@@ -49,7 +49,7 @@ def solve(
     Error: the residual norm bounds the distance of each value to an eigenvalue; the quotient never increases from
     one iteration to the next on the same images.
     """
-    sweeps = SWEEPS if sweeps is None else max(1, sweeps)
+    sweeps = SWEEPS if sweeps is None else sweeps
     x = operator.random_vectors(seed)
     applied: Vectors = {}
     swept = 0

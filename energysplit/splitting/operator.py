@@ -57,7 +57,6 @@ class SplittingOperator:
         self.shapes = {name: net.weight(net.groups[name].producers[0]).shape for name in self.counted}
         parameter = next(net.module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
-        self.sweeps = 0
         self._cache: dict[int, Capture] = {}
         self._room = _cache_room(self.device) if cache_bytes is None else cache_bytes
 
@@ -86,7 +85,6 @@ class SplittingOperator:
         for held in self.captures(batches):
             for name, v in apply_batch(held, vectors).items():
                 total[name] += v * (held.images / images)
-        self.sweeps += 1
         return total
 
     def evaluate(self, vectors: Vectors) -> dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
@@ -109,6 +107,32 @@ class SplittingOperator:
             variance = (second[name] / n - mean.square()).clamp_min(0) * n / (n - 1) if n > 1 else mean * float("nan")
             result[name] = (mean, (variance / n).sqrt())
         return result
+
+    def sums(self, vectors: Vectors, weightings: Sequence[Vectors]) -> list[tuple[float, float]]:
+        """For each weighting (group -> one weight a neuron), the weighted sum of v^T S v and its standard error.
+
+        Error: over images. Neurons share images, so their errors are correlated and do not add up as squares; here
+        each image's whole sum is one observation. NaN for a single image.
+        """
+        first = [0.0 for _ in weightings]
+        second = [0.0 for _ in weightings]
+        with torch.no_grad():
+            for held in self.captures():
+                each = {
+                    name: held.images * group.quadratic(vectors[name]).double() for name, group in held.groups.items()
+                }
+                for number, weights in enumerate(weightings):
+                    image = torch.stack([each[name] @ w.to(each[name]) for name, w in weights.items()]).sum(0)
+                    first[number] += float(image.sum())
+                    second[number] += float(image.square().sum())
+        n = self.images
+        means = [total / n for total in first]
+        if n == 1:
+            return [(mean, float("nan")) for mean in means]
+        return [
+            (mean, (max(0.0, square / n - mean**2) / (n - 1)) ** 0.5)
+            for mean, square in zip(means, second, strict=True)
+        ]
 
     def random_vectors(self, seed: int) -> Vectors:
         """Random unit vectors, one a neuron, the same for a seed on every device."""

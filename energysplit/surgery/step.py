@@ -79,11 +79,10 @@ def choose_step(
     if loss_after is None or not torch.isfinite(torch.tensor(loss_before)):
         raise InputError(f"step policy {policy!r} searches on held-out images: loss_before and loss_after are needed")
     limit = loss_before * (tolerance if policy == "tolerance" else 1.0)
-    factor = size
-    for _ in range(TRIES):
+    factors = [size * SEARCH**number for number in range(TRIES)]
+    for factor in factors:
         if loss_after(relative(factor)) <= limit:
             return StepChoice(relative(factor), f"{policy}: {factor:.4g} of the weights' norm")
-        factor *= SEARCH
     return StepChoice(
         relative(factor),
         f"{policy}: no step down to {factor:.4g} of the weights' norm kept the held-out loss within {limit:.6g}; "

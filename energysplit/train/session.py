@@ -31,7 +31,7 @@ class Session:
     leaving a `with` block, puts the former ones back.
 
     Args:
-        device: "auto" (an accelerator if there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:1".
         precision: "no" (float32), "bf16" or "fp16" (gradients scaled, GPU only).
         threads: of torch's operators on the CPU; None leaves torch's choice. Sums depend on it in the last bit.
         channels_last: keep 4-d tensors in that memory format.
@@ -174,8 +174,10 @@ def _accelerator(device: str, precision: str) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     reason = "gradients in fp16 need a scaler, which is for GPUs"
+    # "auto" is CUDA or the CPU: other accelerators lack the float64 that eigen-solvers and sums need.
+    cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     try:
-        accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
         if precision != "fp16" or accelerator.device.type == "cuda":
             return accelerator
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cases
+import oracles
 import pytest
 import torch
 import torch.nn.functional as F
@@ -119,6 +120,32 @@ class Twice(nn.Module):
         return self.b(self.a(torch.relu(self.a(x))).mean((2, 3)))
 
 
+class Reused(nn.Module):
+    """One activation module used twice, a common habit."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.act = (
+            nn.Conv2d(3, 4, 1),
+            nn.Conv2d(4, 5, 3),
+            nn.Linear(5, 2),
+            nn.SiLU(inplace=True),
+        )
+
+    def forward(self, x):
+        return self.c(self.act(self.b(self.act(self.a(x)))).mean((-2, -1)))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(192, 192), nn.Linear(192, 192)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x.flatten(1)))
+
+
 class Written(nn.Module):
     def __init__(self, mode):
         super().__init__()
@@ -148,6 +175,16 @@ class Odd(nn.Conv2d):
         return super().forward(x).flip(1)
 
 
+class OddReLU(nn.ReLU):
+    def forward(self, x):
+        return super().forward(x).flip(1)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((-1, -2))
+
+
 def hooked():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
     model[0].register_forward_hook(lambda module, args, out: out.flip(1))
@@ -164,6 +201,9 @@ REFUSED = {
     "tuple": (Written("tuple"), "returns something else"),
     "permute": (Written("permute"), "'permute'.*no rule"),
     "softmax": (Written("softmax"), "softmax over dimension 2"),
+    "tied": (Tied(), "'a.weight' and 'b.weight' are one parameter"),
+    "activation_subclass": (nn.Sequential(nn.Conv2d(3, 4, 1), OddReLU()), "OddReLU.*no rule"),
+    "mean_over_channels": (nn.Sequential(nn.Conv1d(3, 4, 1), Mean()), "3 dimensions"),
     "subclass": (nn.Sequential(Odd(3, 4, 1), nn.ReLU()), "Odd.*no rule"),
     "hook": (hooked(), "forward hooks"),
     "grouped": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1, groups=2)), "groups=2"),
@@ -187,7 +227,19 @@ REFUSED = {
 def test_what_is_not_understood_is_refused_by_name(name):
     model, message = REFUSED[name]
     with pytest.raises(es.UnsupportedModel, match=message):
-        es.trace(model, X)
+        es.trace(model, X if name != "mean_over_channels" else X.flatten(2))
+
+
+def test_a_reused_activation_module_is_followed():
+    torch.manual_seed(0)
+    net = es.trace(cases.randomise(Reused()), X.double())
+    assert net.groups["a"].followers == ("act",)
+    assert net.groups["b"].followers == ("act_1", "mean")
+    batch = (X.double(), torch.tensor([0, 1]))
+    index = es.splitting_index(net, [batch], F.cross_entropy, method="exact")
+    chosen = {"a": [0, 1, 2, 3], "b": [4]}
+    realised = oracles.realised_change(net, [batch], index, chosen, 1e-3)
+    assert realised == pytest.approx(oracles.predicted_change(index, chosen, 1e-3), rel=0.01)
 
 
 def test_wrong_example_input_is_named():

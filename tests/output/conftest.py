@@ -141,7 +141,6 @@ def synthetic_recipe() -> dict[str, Any]:
             "images": 2048,
             "held_out_images": 1024,
             "batch_size": 256,
-            "rmsprop_batch_size": 64,
             "sweeps": None,
             "kink_beta": 3.0,
             "growing": True,
