@@ -256,8 +256,9 @@ class StepRecord(_Record):
     """The step: policy, size by group (absolute, in weight units), and the loss change predicted and realised.
 
     Both changes are on the held-out images, loss after the split minus loss before. `predicted_stderr` is the
-    standard error of the prediction. `tenth_realised_change` is the realised change of the same split at a tenth of the
-    step, where second order predicts a hundredth. `function_error` is the largest relative difference of the outputs at
+    standard error of the prediction. `small_predicted_change` and `small_realised_change` are those of the same
+    split with all steps shortened by one factor, so that none is above 1 % of its group's norm: there the prediction,
+    of second order, is meant to hold. `function_error` is the largest relative difference of the outputs at
     step 0, on the first held-out batch.
     """
 
@@ -267,7 +268,8 @@ class StepRecord(_Record):
     predicted_change: float
     predicted_stderr: float
     realised_change: float
-    tenth_realised_change: float
+    small_predicted_change: float
+    small_realised_change: float
     function_error: float
     function_tolerance: float
 

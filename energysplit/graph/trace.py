@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from energysplit.errors import InputError, UnsupportedModel
-from energysplit.graph import rules
+from energysplit.graph import activations, rules
 from energysplit.graph.network import Kind, Layer, Network, Role, Slot, Step
 from energysplit.graph.rules import Rule
 from energysplit.types import LayerCase, SplitGroup
@@ -80,13 +80,13 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
 
 
 class _Tracer(fx.Tracer):
-    """Stops at every module that holds tensors of its own or has no children, so that rules see whole layers."""
+    """Stops at every module that holds tensors of its own or has hooks, so that rules see whole layers."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         own = any(True for _ in m.parameters(recurse=False)) or any(True for _ in m.buffers(recurse=False))
-        return super().is_leaf_module(m, module_qualified_name) or (
-            (own or not list(m.children())) and m is not self.root
-        )
+        known = activations.of_module(m) is not None
+        hooked = bool(m._forward_hooks or m._forward_pre_hooks)
+        return own or known or hooked or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Recorder(fx.Interpreter):

@@ -149,7 +149,7 @@ def _run_stage(
         progress.line(
             f"stage {state.stage}: split; loss change on held-out images predicted {step.predicted_change:+.4g}, "
             f"realised {step.realised_change:+.4g} at this step ({step.policy}); "
-            f"at a tenth of it {step.predicted_change / 100:+.4g} and {step.tenth_realised_change:+.4g}"
+            f"at a small step {step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}"
         )
     return record, growth.after if growth else None
 

@@ -34,6 +34,10 @@ from energysplit.types import (
     TrainRecord,
 )
 
+SMALL_STEP = 0.01
+"""Part of a group's norm at which prediction and reality are compared: small enough for second order, large enough for
+float32."""
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -227,7 +231,9 @@ def _choose_step(
         loss_before=before,
         loss_after=lambda size: loss(split(net, chosen, directions, size)),
     )
-    tenth = {name: size / 10 for name, size in choice.size.items()}
+    norms = group_norms(net, list(chosen))
+    shorter = min(1.0, *(SMALL_STEP * norms[name] / size for name, size in choice.size.items()))
+    small = {name: size * shorter for name, size in choice.size.items()}
     predicted, every = _held_out_sums(setup, net, index, held_out, chosen, choice.size)
     record = StepRecord(
         policy=choice.policy,
@@ -236,7 +242,8 @@ def _choose_step(
         predicted_change=predicted[0],
         predicted_stderr=predicted[1],
         realised_change=loss(split(net, chosen, directions, choice.size)) - before,
-        tenth_realised_change=loss(split(net, chosen, directions, tenth)) - before,
+        small_predicted_change=predicted[0] * shorter**2,
+        small_realised_change=loss(split(net, chosen, directions, small)) - before,
         function_error=error,
         function_tolerance=tolerance,
     )

@@ -164,10 +164,9 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
         f"that were split. {_small_steps(records)} The steps taken are finite ({_step(recipe, records)}), so terms of "
         "fourth order count too, in which split neurons act on each other; and where an activation has a kink, it is "
         "crossed, while the index smooths it. A realised change of another size, or even another sign, is therefore "
-        "no fault. The same split at a tenth of the step is predicted to change the loss by a hundredth of that; the "
-        "last column of the table above compares this with reality. The standard error says how much the prediction "
-        "would vary with other images; it does not cover these terms. What a growth is worth shows in the accuracy "
-        "after the next training."
+        "no fault. The last column of the table above compares both at steps of at most 1 % of the weights' norm, "
+        "where second order is meant to hold. The standard error says how much the prediction would vary with other "
+        "images; it does not cover these terms. What a growth is worth shows in the accuracy after the next training."
     )
     check = (
         "Each growth was first made with step 0, where it must not change the function: the largest relative change of "

@@ -26,7 +26,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
         Column("Predicted loss change", "estimated"),
         Column("Realised loss change", "measured"),
         Column("Realised / predicted"),
-        Column("The same at a tenth of the step"),
+        Column("The same at a small step"),
     ]
     rows = []
     for record in records:
@@ -51,7 +51,7 @@ def _growth_cells(growth: SplitRecord) -> list[str]:
         f"{signed(step.predicted_change)} ± {plain(step.predicted_stderr, 2)}",
         signed(step.realised_change),
         _ratio(step.realised_change, step.predicted_change),
-        _ratio(step.tenth_realised_change, step.predicted_change / 100),
+        _ratio(step.small_realised_change, step.small_predicted_change),
     ]
 
 

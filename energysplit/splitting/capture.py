@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +23,6 @@ from energysplit.graph.trace import evaluating
 from energysplit.splitting.curvature import derivatives
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-CurvatureRule = Literal["exact", "producer"]
-LinearRule = Literal["skip", "unit"]
 _UNIT = Activation("unit", lambda z: z)
 
 
@@ -101,7 +98,7 @@ class Capture:
         return sum(group.bytes for group in self.groups.values())
 
 
-def bends(net: Network, curvature: CurvatureRule, linear: LinearRule) -> dict[str, tuple[str, ...]]:
+def bends(net: Network, curvature: str, linear: str) -> dict[str, tuple[str, ...]]:
     """Group -> names of the steps whose curvature counts; groups without any are left out.
 
     curvature "exact": every nonlinearity up to the consumer. "producer": the one directly after the producer (batch

@@ -6,13 +6,15 @@ standard error, come from held-out images wherever they are given.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from energysplit.errors import InputError, nearest
 from energysplit.graph import Network
 from energysplit.splitting import exact, lobpcg, rmsprop
-from energysplit.splitting.capture import CurvatureRule, LinearRule, Loss
+from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.solution import Eigenpairs
 from energysplit.types import SplitIndex
@@ -26,8 +28,8 @@ def splitting_index(
     loss_fn: Loss,
     *,
     method: str = "lobpcg",
-    curvature: CurvatureRule = "exact",
-    linear: LinearRule = "skip",
+    curvature: str = "exact",
+    linear: str = "skip",
     held_out: Batches | None = None,
     signed: bool = False,
     sweeps: int | None = None,
@@ -67,8 +69,10 @@ def splitting_index(
         raise InputError(f"sweeps={sweeps} given; at least 1 expected")
     if method == "rmsprop":
         batches = _cut(batches, rmsprop.BATCH)
-    settings = {"curvature": curvature, "linear": linear, "kink_beta": kink_beta}
-    operator = SplittingOperator(net, batches, loss_fn, **settings)  # type: ignore[arg-type]
+    operator_on = partial(
+        SplittingOperator, net, loss_fn=loss_fn, curvature=curvature, linear=linear, kink_beta=kink_beta
+    )
+    operator = operator_on(batches)
     found: Eigenpairs
     if method == "exact":
         found = exact.solve(operator)
@@ -78,7 +82,7 @@ def splitting_index(
         found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing)
     sample_images = operator.images
     if held_out is not None:
-        operator = SplittingOperator(net, held_out, loss_fn, **settings, cache_bytes=0)  # type: ignore[arg-type]
+        operator = operator_on(held_out, cache_bytes=0)
     evaluated = operator.evaluate(found.vectors)
     return {
         name: SplitIndex(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from energysplit.graph import Network
-from energysplit.splitting.capture import Capture, CurvatureRule, LinearRule, Loss, bends, capture, count_images
+from energysplit.splitting.capture import Capture, Loss, bends, capture, count_images
 
 Vectors = dict[str, Tensor]
 """Group -> one vector a neuron, shaped like the producer's weight."""
@@ -43,8 +43,8 @@ class SplittingOperator:
         batches: Batches,
         loss_fn: Loss,
         *,
-        curvature: CurvatureRule = "exact",
-        linear: LinearRule = "skip",
+        curvature: str = "exact",
+        linear: str = "skip",
         kink_beta: float = 3.0,
         cache_bytes: int | None = None,
     ) -> None:

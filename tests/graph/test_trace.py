@@ -202,7 +202,7 @@ REFUSED = {
     "permute": (Written("permute"), "'permute'.*no rule"),
     "softmax": (Written("softmax"), "softmax over dimension 2"),
     "tied": (Tied(), "'a.weight' and 'b.weight' are one parameter"),
-    "activation_subclass": (nn.Sequential(nn.Conv2d(3, 4, 1), OddReLU()), "OddReLU.*no rule"),
+    "activation_subclass": (nn.Sequential(nn.Conv2d(3, 4, 1), OddReLU()), "'flip'.*no rule"),
     "mean_over_channels": (nn.Sequential(nn.Conv1d(3, 4, 1), Mean()), "3 dimensions"),
     "subclass": (nn.Sequential(Odd(3, 4, 1), nn.ReLU()), "Odd.*no rule"),
     "hook": (hooked(), "forward hooks"),

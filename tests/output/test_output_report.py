@@ -143,7 +143,7 @@ def test_report_holds_every_number(
             step.realised_change / step.predicted_change, rel=0.005
         )
         assert float(row[10].rstrip("×").replace("−", "-")) == pytest.approx(
-            100 * step.tenth_realised_change / step.predicted_change, rel=0.005
+            step.small_realised_change / step.small_predicted_change, rel=0.005
         )
     for text in (page.text, markdown):
         for record in records:
