@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
 from energysplit.allocation import allocate
-from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
-from energysplit.splitting import SplittingOperator, splitting_index
+from energysplit.growth.step import take_step
+from energysplit.splitting import splitting_index
 from energysplit.splitting.operator import Batches
-from energysplit.surgery import choose_step, function_error, group_norms, split, split_state
-from energysplit.train.loop import evaluate, train_epoch
+from energysplit.surgery import group_norms, split, split_state
+from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
 from energysplit.types import (
@@ -30,13 +28,8 @@ from energysplit.types import (
     Progress,
     SplitIndex,
     SplitRecord,
-    StepRecord,
     TrainRecord,
 )
-
-SMALL_STEP = 0.01
-"""Part of a group's norm at which prediction and reality are compared: small enough for second order, large enough for
-float32."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
-        step, index_stderr = _choose_step(setup, net, index, allocation, held_out)
+        step, index_stderr = take_step(setup, net, index, allocation.split, held_out)
         after = start_of_next(state, index, allocation.split, step.size)
     record = SplitRecord(
         index=_index_record(setup, sample, held_out, index, index_stderr),
@@ -199,82 +192,6 @@ def _weights(setup: Setup, net: Network, groups: list[str]) -> dict[str, float]:
     if setup.recipe.step.policy == "fixed":
         return dict.fromkeys(groups, 1.0)
     return {name: norm**2 for name, norm in group_norms(net, groups).items()}
-
-
-def _choose_step(
-    setup: Setup, net: Network, index: dict[str, SplitIndex], allocation: Allocation, held_out: Batches
-) -> tuple[StepRecord, float]:
-    """Check the surgery at step 0, choose the step, and compare prediction and reality on the held-out images.
-
-    Also returns the standard error of the sum of all indices, which the pass for the prediction's error gives too.
-    """
-    recipe, chosen = setup.recipe.step, allocation.split
-    tolerance = setup.recipe.growth.function_tolerance
-    error = function_error(net, split(net, chosen), held_out[0][0])
-    if not error <= tolerance:
-        raise CheckFailed(
-            f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
-            "allowed (growth.function_tolerance); nothing was kept of this split, the trained stage before it is intact"
-        )
-    directions = {name: index[name].direction for name in chosen}
-
-    def loss(network: Network) -> float:
-        return evaluate(setup.session, network.module, held_out, setup.loss).loss
-
-    before = loss(net)
-    choice = choose_step(
-        net,
-        list(chosen),
-        policy=recipe.policy,
-        size=recipe.size if recipe.policy in ("fixed", "relative") else recipe.largest,
-        tolerance=recipe.tolerance,
-        loss_before=before,
-        loss_after=lambda size: loss(split(net, chosen, directions, size)),
-    )
-    norms = group_norms(net, list(chosen))
-    shorter = min(1.0, *(SMALL_STEP * norms[name] / size for name, size in choice.size.items()))
-    small = {name: size * shorter for name, size in choice.size.items()}
-    predicted, every = _held_out_sums(setup, net, index, held_out, chosen, choice.size)
-    record = StepRecord(
-        policy=choice.policy,
-        size=choice.size,
-        loss_before=before,
-        predicted_change=predicted[0],
-        predicted_stderr=predicted[1],
-        realised_change=loss(split(net, chosen, directions, choice.size)) - before,
-        small_predicted_change=predicted[0] * shorter**2,
-        small_realised_change=loss(split(net, chosen, directions, small)) - before,
-        function_error=error,
-        function_tolerance=tolerance,
-    )
-    return record, every[1]
-
-
-def _held_out_sums(
-    setup: Setup,
-    net: Network,
-    index: dict[str, SplitIndex],
-    held_out: Batches,
-    chosen: dict[str, list[int]],
-    step: dict[str, float],
-) -> list[tuple[float, float]]:
-    """(Predicted loss change, standard error) of the split, and (sum, standard error) of all indices."""
-    recipe = setup.recipe.index
-    operator = SplittingOperator(
-        net,
-        held_out,
-        setup.loss,
-        curvature=recipe.curvature,
-        linear=recipe.linear,
-        kink_beta=recipe.kink_beta,
-        cache_bytes=0,
-    )
-    split_only = {name: torch.zeros_like(index[name].value) for name in chosen}
-    for name, channels in chosen.items():
-        split_only[name][channels] = step[name] ** 2 / 2
-    every = {name: torch.ones_like(found.value) for name, found in index.items()}
-    directions = {name: found.direction[net.groups[name].producers[0]] for name, found in index.items()}
-    return operator.sums(directions, [split_only, every])
 
 
 def _index_record(

@@ -197,7 +197,7 @@ class Recipe(_Section):
     """A whole recipe. `name` is the file's stem unless the file says otherwise."""
 
     name: str = Field(
-        description="name of the run and of its folder",
+        description="name of the run and of its folder; in a file, the file's own name if not given",
         pattern=r"^[^/\\]*[^/\\.][^/\\]*$",
         json_schema_extra={"expected": "a name without / and \\"},
     )

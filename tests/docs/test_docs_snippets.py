@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from recipe_keys import render
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -31,3 +32,7 @@ def test_links_to_files_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
+
+
+def test_the_page_of_recipe_keys_is_that_of_the_schema():
+    assert (ROOT / "docs" / "recipes.md").read_text() == render(), "python tests/recipe_keys.py > docs/recipes.md"

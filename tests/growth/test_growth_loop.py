@@ -176,7 +176,7 @@ def test_growth_stops_when_the_budget_holds_no_more(tmp_path):
 
 
 def test_a_failed_function_check_keeps_the_trained_stage(tmp_path, monkeypatch):
-    monkeypatch.setattr(growth.stage, "function_error", lambda *_: 0.5)
+    monkeypatch.setattr(growth.step, "function_error", lambda *_: 0.5)
     with pytest.raises(es.CheckFailed, match=r"differ by 0.5 .*at step 0"):
         growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run")
     monkeypatch.undo()
