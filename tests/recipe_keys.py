@@ -12,8 +12,8 @@ from energysplit.recipe import Recipe
 HEAD = """# Recipes
 
 A recipe is a TOML file; `energysplit grow RECIPE` runs it. Unknown keys are refused. `extends = "other.toml"` starts
-from another recipe (tables merge, lists replace), `--set key=value` changes a key on the command line, a list item by its
-number: `--set budget.0.limit=2e6`. Written from the schema by `tests/recipe_keys.py`.
+from another recipe (tables merge, lists replace), `--set key=value` changes a key on the command line, a list item by
+its number: `--set budget.0.limit=2e6`. Written from the schema by `tests/recipe_keys.py`.
 """
 
 
