@@ -9,48 +9,33 @@ eigenvectors of the same sample. All in one run on one machine; images swept, no
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import torch
+from common import machine, parser, train
 
-from energysplit.growth import stage
-from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import prepare
-from energysplit.output.environment import environment
 from energysplit.recipe import load
 from energysplit.splitting import exact, lobpcg, rmsprop
 from energysplit.splitting.operator import SplittingOperator
-from energysplit.types import SilentProgress
-
-
-def machine() -> str:
-    """Machine and versions in one line."""
-    found = environment()
-    return f"{found['processor']}, torch {found['torch']}, Python {found['python']}"
 
 
 def main() -> None:
     """Run the comparison and write a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--images", type=int, default=4096)
-    parser.add_argument("--held-out", type=int, default=8192)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--images", type=int, default=4096)
+    arguments.add_argument("--held-out", type=int, default=8192)
+    options = arguments.parse_args()
 
     setup = prepare(load(options.recipe, options.set))
-    trained = stage.train(setup, TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda state: None)
-    train = setup.splits.train
-    first = train.draw(options.images, seed=1)
-    held_out = train.take(train.draw(options.held_out, seed=2, exclude=first), 512)
+    trained = train(setup)
+    images = setup.splits.train
+    first = images.draw(options.images, seed=1)
+    held_out = images.take(images.draw(options.held_out, seed=2, exclude=first), 512)
 
     def operator(batch: int) -> SplittingOperator:
-        return SplittingOperator(trained.net, train.take(first, batch), setup.loss)
+        return SplittingOperator(trained.net, images.take(first, batch), setup.loss)
 
     judge = SplittingOperator(trained.net, held_out, setup.loss)
     sample = operator(256)

@@ -9,15 +9,14 @@ training images; test images are not looked at.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
+
+from common import machine, parser, train
 
 from energysplit.growth import stage
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import prepare
-from energysplit.output.environment import environment
 from energysplit.recipe import load
 from energysplit.train.loop import evaluate
 from energysplit.types import SilentProgress
@@ -35,24 +34,14 @@ POLICIES = {
 }
 
 
-def machine() -> str:
-    """Machine and versions in one line."""
-    found = environment()
-    return f"{found['processor']}, torch {found['torch']}, Python {found['python']}"
-
-
 def main() -> None:
     """Run every policy and write a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    options = arguments.parse_args()
 
     recipe = load(options.recipe, options.set)
     setup = prepare(recipe)
-    seed = stage.train(setup, TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda state: None)
+    seed = train(setup)
 
     def validation(state: TrainingState) -> float:
         return evaluate(setup.session, state.net.module, setup.splits.validation.batches(500), setup.loss).accuracy
@@ -79,7 +68,7 @@ def main() -> None:
             again = replace(changed, recipe=changed.recipe.model_copy(update={"seed": recipe.seed + number}))
             # Training works in place, so each seed starts from a split of its own.
             after = stage.start_of_next(seed, growth.index, growth.record.allocation.split, found.size)
-            accuracies.append(validation(stage.train(again, after, SilentProgress(), lambda state: None)))
+            accuracies.append(validation(train(again, after)))
         lines.append(
             f"| {name} | {found.policy} | {found.loss_before:.4f} | {found.loss_before + found.realised_change:.4f} "
             f"| {found.predicted_change:+.4g} | {', '.join(f'{a:.2%}' for a in accuracies)} |"

@@ -61,7 +61,7 @@ def test_kill_9_at_random_moments(processes, undisturbed, tmp_path):
     assert_same(folder, reference)
 
 
-@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("first", range(3))
 def test_death_at_every_few_file_operations(processes, undisturbed, tmp_path, first):
     """Each attempt dies at a file operation a little later than the one before."""
     reference, _ = undisturbed
@@ -79,6 +79,21 @@ def test_death_at_every_few_file_operations(processes, undisturbed, tmp_path, fi
     assert child.exitcode == 0
     assert deaths >= 1
     assert_same(folder, reference)
+
+
+@pytest.mark.parametrize("operation", range(1, 9))
+def test_death_while_the_folder_is_made(processes, undisturbed, tmp_path, operation):
+    """The first file operations: folder, recipe, environment, first progress."""
+    folder = tmp_path / "run"
+    child = processes.Process(target=growth_runs.grow_and_die_at, args=(str(folder), operation))
+    child.start()
+    child.join()
+    assert child.exitcode == 137
+    child = processes.Process(target=growth_runs.grow_in_child, args=(str(folder),))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert_same(folder, undisturbed[0])
 
 
 def test_a_second_run_in_the_same_folder_is_refused(processes, undisturbed, tmp_path):

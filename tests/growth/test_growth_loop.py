@@ -106,10 +106,11 @@ def test_a_finished_run_resumes_to_nothing(finished, tmp_path):
         (lambda run: flip(run / "stages" / "1" / "weights.safetensors"), "1/weights.safetensors.*from stage 0"),
         (lambda run: flip(run / "stages" / "1" / "index.safetensors"), "1/index.safetensors.*from stage 0"),
         (lambda run: (run / "stages" / "0" / "network.json").unlink(), "0/network.json.*from the beginning"),
+        (lambda run: (run / "stages" / "1" / "index.safetensors").unlink(), "1/index.safetensors is missing.*stage 0"),
         (lambda run: cut(run / "journal.jsonl"), "journal.jsonl, line 3: cut off.*from stage 1"),
         (lambda run: flip(run / "journal.jsonl", 5), "journal.jsonl, line 1: damaged.*from the beginning"),
     ],
-    ids=["weights", "index", "missing", "cut", "line"],
+    ids=["weights", "index", "missing", "no_index", "cut", "line"],
 )
 def test_damage_is_named_and_the_run_goes_on_from_the_stage_before(finished, tmp_path, damage, message):
     folder = tmp_path / "run"
@@ -184,6 +185,27 @@ def test_a_failed_function_check_keeps_the_trained_stage(tmp_path, monkeypatch):
     assert (progress["stage"], progress["epoch"]) == (0, 2)
     result = growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run", resume=True)
     assert len(result.records) == 3
+
+
+def test_torch_settings_are_put_back(tmp_path):
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    growth.plan(growth_runs.tiny())
+    with pytest.raises(es.InputError):
+        growth.grow(growth_runs.tiny(budget=[{"provider": "macs", "limit": 1.0}]), run_dir=tmp_path / "run")
+    growth.grow(growth_runs.tiny(growth={"stages": 0}, train={"epochs": 1}), run_dir=tmp_path / "run")
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_overrides_change_a_recipe_object(tmp_path):
+    result = growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run", overrides=["growth.stages=0", "train.epochs=1"])
+    assert len(result.records) == 1
+    assert result.records[0].train.epochs == 1
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    recipe = growth_runs.tiny(growth={"stages": 0}, train={"epochs": 1})
+    result = growth.grow(recipe, run_dir=tmp_path / "run", resume=True)
+    assert "nothing to resume" in result.warnings[0]
 
 
 def test_plan_prices_the_seed_and_writes_nothing(tmp_path, monkeypatch):
