@@ -119,7 +119,7 @@ class IndexRecipe(_Section):
     batch_size: Count = Field(default=256, description="images in a batch; rmsprop, as the paper's, always takes 64")
     sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
     kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
-    growing: bool = Field(default=True, description="whether lobpcg's first sweeps see a quarter of the images")
+    growing: bool = Field(default=False, description="whether lobpcg's first sweeps see a quarter of the images")
 
 
 class StepRecipe(_Section):
