@@ -15,7 +15,7 @@ CASES = {
     "depthwise": LayerCase("conv2d", 8, 8, (5, 5), groups=8, in_size=(16, 16), out_size=(16, 16), batch_norm=True),
     "conv1d": LayerCase("conv1d", 8, 16, (1, 5), in_size=(1, 32), out_size=(1, 28)),
     "linear": LayerCase("linear", 64, 10, bias=True),
-    "norm": LayerCase("batch_norm", 8, 8, groups=8, in_size=(16, 16), out_size=(16, 16)),
+    "norm": LayerCase("batch_norm", 8, 8, groups=8, in_size=(16, 16), out_size=(16, 16), batch_norm=True),
 }
 
 

@@ -152,7 +152,7 @@ def test_prices_no_provider_may_give(answer: object, message: str) -> None:
 
 
 def test_a_batch_norm_by_itself() -> None:
-    case = LayerCase("batch_norm", 8, 8, groups=8, in_size=(4, 4), out_size=(4, 4))
+    case = LayerCase("batch_norm", 8, 8, groups=8, in_size=(4, 4), out_size=(4, 4), batch_norm=True)
     assert cost_provider("macs").price(case).value == 0
     assert cost_provider("params").price(case).value == sum(weight.numel() for weight in nn.BatchNorm2d(8).parameters())
 

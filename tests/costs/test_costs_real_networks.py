@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import energysplit as es
@@ -43,3 +44,15 @@ def test_marginal_prices_are_those_of_networks_really_split(name: str) -> None:
             grown = es.trace(es.split(net, {group.name: [0]}).module, net.example_input)
             assert es.price(grown, provider).value - before == marginal[group.name], (provider, group.name)
     assert es.price(grown, "params").value == sum(weight.numel() for weight in grown.module.parameters())
+
+
+def test_params_of_batch_norms_without_scale() -> None:
+    layers = [
+        nn.BatchNorm2d(3, affine=False),
+        nn.Conv2d(3, 4, 1),
+        nn.BatchNorm2d(4, affine=False),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+    net = es.trace(nn.Sequential(*layers, nn.BatchNorm1d(64), nn.Linear(64, 2)), torch.zeros(2, 3, 4, 4))
+    assert es.price(net, "params").value == sum(parameter.numel() for parameter in net.module.parameters())
