@@ -287,7 +287,7 @@ class GrowthRecord(_Record):
 
     prices: provider name -> price at this stage's widths. growth: None for the last stage. seconds: wall time by
     part ("train", "evaluate", "index", "allocate", "surgery"); the only field that differs between identical runs.
-    weights_sha256: of the stage's `weights.safetensors`.
+    weights_sha256, optimiser_sha256, index_sha256: of the stage's files; "" where there is none.
     """
 
     stage: int
@@ -299,6 +299,8 @@ class GrowthRecord(_Record):
     growth: SplitRecord | None
     stopped: str = ""
     weights_sha256: str
+    optimiser_sha256: str = ""
+    index_sha256: str = ""
     seconds: dict[str, float]
 
 

@@ -120,7 +120,7 @@ def _find(name: str) -> Any:
         raise InputError(f"cost provider {name!r}: expected 'module:Class', such as 'my_module:Parameters'")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise InputError(
             f"cost provider {name!r}: module {module_name!r} can't be imported ({error}); "
             "install it or put its folder on PYTHONPATH"

@@ -38,8 +38,6 @@ _LINEAR_FUNCTIONS = {
     F.avg_pool2d,
     F.adaptive_avg_pool1d,
     F.adaptive_avg_pool2d,
-    F.dropout,
-    F.dropout2d,
     "contiguous",
 }
 _HEADS = (nn.Softmax, nn.LogSoftmax)
@@ -65,6 +63,8 @@ def of_module(module: nn.Module) -> Rule | str:
     kind = type(module)
     if module._forward_hooks or module._forward_pre_hooks:
         return "it has forward hooks, which may change what it computes"
+    if "forward" in vars(module):
+        return "its forward was replaced on the instance, so what it computes is not known"
     if kind in CONVS:
         assert isinstance(module, nn.Conv1d | nn.Conv2d)
         if module.padding_mode != "zeros":
@@ -109,6 +109,10 @@ def of_call(target: object, args: tuple[object, ...], kwargs: dict[str, object])
     activation = activations.of_call(target, args, kwargs)
     if activation is not None:
         return Rule(Kind.ACTIVATION, activation=activation)
+    if target in (F.dropout, F.dropout2d):
+        if kwargs.get("training", args[1] if len(args) > 1 else True) and kwargs.get("p", args[0] if args else 0.5):
+            return "dropout that is active in eval mode; pass training=self.training"
+        return Rule(Kind.LINEAR)
     if target in _LINEAR_FUNCTIONS:
         return Rule(Kind.LINEAR)
     if target in (torch.flatten, "flatten"):

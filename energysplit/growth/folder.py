@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,7 +33,6 @@ from energysplit.recipe import Recipe
 from energysplit.types import GrowthRecord, SplitIndex, TrainRecord
 
 OPTIMISER_FILE = "optimiser.safetensors"
-PROGRESS_FILE = "progress.json"
 RECIPE_FILE = "recipe.json"
 
 
@@ -97,6 +95,8 @@ class RunFolder:
 
         From the first damaged stage on, lines are removed from the journal; those stages are run again.
         """
+        if not self.journal.exists() and self.stage(1).exists():
+            raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
         records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
         problems = [damage] if damage else []
         whole: list[GrowthRecord] = []
@@ -118,30 +118,37 @@ class RunFolder:
 
     def _damage(self, record: GrowthRecord) -> str:
         """What is wrong with the files of a finished stage, "" if nothing."""
-        weights = self.stage(record.stage) / checkpoint.WEIGHTS_FILE
+        stated = {
+            checkpoint.WEIGHTS_FILE: record.weights_sha256,
+            OPTIMISER_FILE: record.optimiser_sha256,
+            INDEX_FILE: record.index_sha256,
+        }
+        for name, digest in stated.items():
+            file = self.stage(record.stage) / name
+            try:
+                if digest and sha256_of(file) != digest:
+                    return f"{file} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
+            except OSError as error:
+                return f"{file}: {error.strerror}"
         try:
-            if sha256_of(weights) != record.weights_sha256:
-                return f"{weights} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
-            _, _, index = self.load_stage(record.stage)
-            if record.growth is not None and index is None:
-                return f"{self.stage(record.stage) / INDEX_FILE} is missing"
-        except OSError as error:
-            return f"{weights}: {error.strerror}"
+            net, _, _ = self.load_stage(record.stage)
         except CheckpointError as error:
             return str(error)
+        if net.widths != record.widths:
+            return f"{self.stage(record.stage)} has other widths than the journal says"
         return ""
 
     def save_stage(
         self, number: int, net: Network, optimiser: Mapping[str, Tensor], index: Mapping[str, SplitIndex] | None
-    ) -> str:
-        """Write a trained stage, whole or not at all; returns the SHA-256 of its weights."""
+    ) -> dict[str, str]:
+        """Write a trained stage, whole or not at all; returns the SHA-256 of its files as the journal names them."""
         self.stage(number).parent.mkdir(exist_ok=True)
         with atomic_folder(self.stage(number)) as folder:
-            digest = checkpoint.write(net, folder)
-            save_tensors(folder / OPTIMISER_FILE, optimiser)
+            digests = {"weights_sha256": checkpoint.write(net, folder)}
+            digests["optimiser_sha256"] = save_tensors(folder / OPTIMISER_FILE, optimiser)
             if index is not None:
-                save_index(folder / INDEX_FILE, index)
-        return digest
+                digests["index_sha256"] = save_index(folder / INDEX_FILE, index)
+        return digests
 
     def load_stage(self, number: int) -> tuple[Network, dict[str, Tensor], dict[str, SplitIndex] | None]:
         """Network, optimiser state and indices (None for the last stage) of a finished stage.
@@ -158,16 +165,15 @@ class RunFolder:
     def save_progress(self, state: TrainingState) -> None:
         """Write the training in progress, in place of the one before."""
         with atomic_folder(self.path / "progress") as folder:
-            checkpoint.write(state.net, folder)
-            optimiser = save_tensors(folder / OPTIMISER_FILE, state.optimiser)
             facts = {
                 "stage": state.stage,
                 "epoch": state.epoch,
                 "train": state.train.model_dump() if state.train else None,
                 "seconds": state.seconds,
-                "optimiser_sha256": optimiser,
+                "weights_sha256": checkpoint.write(state.net, folder),
             }
-            write_text(folder / PROGRESS_FILE, json.dumps(facts) + "\n")
+            # In the file's metadata, under its digest: a flipped number is noticed.
+            save_tensors(folder / OPTIMISER_FILE, state.optimiser, facts)
 
     def load_progress(self, stage: int) -> tuple[TrainingState | None, str]:
         """The training in progress of `stage`, or None, and what was found damaged ("" if nothing)."""
@@ -176,11 +182,13 @@ class RunFolder:
         if not folder.exists():
             return None, ""
         try:
-            facts: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
+            optimiser, facts = load_tensors(folder / OPTIMISER_FILE)
             if facts["stage"] != stage:
                 return None, ""
+            weights = folder / checkpoint.WEIGHTS_FILE
+            if sha256_of(weights) != facts["weights_sha256"]:
+                raise CheckpointError(f"{weights} belongs to another moment")
             net = checkpoint.load(folder, self.seed_module)
-            optimiser, _ = load_tensors(folder / OPTIMISER_FILE, facts["optimiser_sha256"])
             train = TrainRecord(**facts["train"]) if facts["train"] else None
             return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"]), ""
         except (OSError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError

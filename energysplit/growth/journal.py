@@ -6,20 +6,21 @@ is made before the line is written, and can be made again from the line before i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import append_line, write_text
 from energysplit.types import GrowthRecord
 
 JOURNAL_FILE = "journal.jsonl"
+CHECKSUM = "checksum"
 
 
 def append(path: Path, record: GrowthRecord) -> None:
     """Add one record; on disk when this returns."""
-    append_line(path, record.model_dump_json())
+    append_line(path, _line(record))
 
 
 def read(path: Path | str) -> list[GrowthRecord]:
@@ -49,9 +50,9 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
     records: list[GrowthRecord] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = GrowthRecord.model_validate_json(line)
-        except ValidationError as error:
-            return records, f"{path}, line {number}: damaged ({error.errors()[0]['msg']})"
+            record = _record(line)
+        except ValueError as error:  # ValidationError is one
+            return records, f"{path}, line {number}: damaged ({str(error).splitlines()[0]})"
         if record.stage != number - 1:
             return records, f"{path}, line {number}: holds stage {record.stage}, stage {number - 1} expected"
         records.append(record)
@@ -60,4 +61,26 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
 
 def rewrite(path: Path, records: list[GrowthRecord]) -> None:
     """Replace the journal by these records, atomically."""
-    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+    write_text(path, "".join(_line(record) + "\n" for record in records))
+
+
+def _line(record: GrowthRecord) -> str:
+    """The record as JSON with a checksum over everything else as its last key."""
+    text = record.model_dump_json()
+    return f'{text[:-1]},"{CHECKSUM}":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+
+
+def _record(line: bytes) -> GrowthRecord:
+    """The record of a line.
+
+    Raises:
+        ValueError: it is not JSON, not a record, or its checksum differs.
+    """
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("it is no table")
+    checksum = found.pop(CHECKSUM, None)
+    record = GrowthRecord.model_validate_json(json.dumps(found))
+    if hashlib.sha256(record.model_dump_json().encode()).hexdigest() != checksum:
+        raise ValueError("its checksum differs")
+    return record

@@ -140,7 +140,7 @@ def _run_stage(
         test=test,
         growth=growth.record if growth else None,
         stopped=growth.allocation.status if growth and growth.record is None else "",
-        weights_sha256=folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
+        **folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
         seconds=seconds,
     )
     journal.append(folder.journal, record)

@@ -132,6 +132,8 @@ def _build_registered(name: str, args: Mapping[str, Any]) -> nn.Module:
             )
     try:
         return entry.checked(**args)
+    except RuntimeError as error:  # torch can't make tensors of this size
+        raise InputError(f"model {name!r} can't be built with {dict(args)}: {error}") from error
     except ValidationError as error:
         # A union reports each member's complaint; the first argument's are enough to say what is wrong.
         problems = error.errors()
@@ -152,7 +154,7 @@ def _build_own(name: str, args: Mapping[str, Any]) -> nn.Module:
         raise InputError(f"model {name!r}: expected 'module:callable', such as 'my_models:SmallNet'")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise InputError(
             f"model {name!r}: module {module_name!r} can't be imported ({error}); "
             "install it or put its folder on PYTHONPATH"

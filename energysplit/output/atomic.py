@@ -168,9 +168,11 @@ def _sync_tree(folder: Path) -> None:
         sync_folder(Path(where))
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def _umask() -> int:

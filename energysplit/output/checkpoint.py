@@ -31,8 +31,10 @@ FORMAT_VERSION = 1
 NETWORK_FILE = "network.json"
 WEIGHTS_FILE = "weights.safetensors"
 
-# One example input of 512 MiB in float32; loading runs the seed on zeros of this shape.
-_LARGEST_EXAMPLE = 1 << 27
+# One example input of 16 MiB in float32; loading runs the seed on zeros of this shape.
+_LARGEST_EXAMPLE = 1 << 22
+
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 
 _Positive = Annotated[int, Field(ge=1)]
 
@@ -140,6 +142,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
     file = folder / NETWORK_FILE
     description = _read(file)
     tensors, _ = load_tensors(folder / WEIGHTS_FILE, description.weights_sha256)
+    _check_types(tensors, folder / WEIGHTS_FILE)
     example = description.example_input
     if prod(example.shape) > _LARGEST_EXAMPLE:
         raise CheckpointError(f"{file}: an example input of shape {example.shape} is too large to be one")
@@ -214,6 +217,13 @@ def _seed(description: _Description, tensors: Mapping[str, Tensor], file: Path) 
         raise
     except (EnergysplitError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file}: {builder.name!r} can't be built with {builder.args}: {error}") from error
+
+
+def _check_types(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Refuse types that no layer computes in."""
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            raise CheckpointError(f"{file}: tensor {name!r} is {tensor.dtype}, which no layer computes in")
 
 
 def _check_widths(net: Network, widths: Mapping[str, int], tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -103,9 +103,9 @@ def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
 
 def _read(path: Path, children: Sequence[Path]) -> dict[str, Any]:
     named = f"{children[-1]}: extends: {path}" if children else str(path)
-    if path.is_dir():
-        raise RecipeError(f"{named}: is a folder; expected a recipe file (TOML)")
     try:
+        if path.is_dir():
+            raise RecipeError(f"{named}: is a folder; expected a recipe file (TOML)")
         return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
@@ -118,6 +118,10 @@ def _read(path: Path, children: Sequence[Path]) -> dict[str, Any]:
         raise RecipeError(f"{named}: not UTF-8 text (byte {error.start}); expected a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{named}: not valid TOML: {error}") from None
+    except RecipeError:
+        raise
+    except (RecursionError, ValueError) as error:  # nested too deep, a number of thousands of digits, a NUL in a name
+        raise RecipeError(f"{named[:200]}: can't be read as TOML ({error}); expected a recipe file") from None
 
 
 def _merge(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _value(text: str) -> Any:
     """A TOML value, or plain text where it is none. A text that holds a whole TOML line more is plain text."""
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (RecursionError, ValueError):  # TOMLDecodeError is a ValueError
         return text
     plain = isinstance(read["value"], bool | int | float | str | list | dict)
     return read["value"] if plain and len(read) == 1 else text

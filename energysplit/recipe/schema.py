@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from energysplit.types import Scope
 
 Positive = Annotated[float, Field(gt=0)]
+Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 # strict=False lets a TOML or JSON list fill a tuple; the items stay strict.
@@ -150,7 +151,7 @@ class BudgetRecipe(_Section):
     """A limit on one price of the network."""
 
     provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
-    limit: Positive | str = Field(
+    limit: Limit | str = Field(
         description="in the provider's unit, or a multiple of the seed's price (scope stage: of the present one)",
         json_schema_extra={"expected": "a number > 0, or a multiple above 1x such as '1.5x'"},
     )

@@ -6,6 +6,8 @@ standard error, come from held-out images wherever they are given.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -67,6 +69,9 @@ def splitting_index(
         raise InputError("signed=True given: signed splitting is not in this version; use signed=False")
     if sweeps is not None and sweeps < 1:
         raise InputError(f"sweeps={sweeps} given; at least 1 expected")
+    if not (math.isfinite(kink_beta) and kink_beta > 0):
+        raise InputError(f"kink_beta={kink_beta} given; a finite number above 0 expected")
+    batches, held_out = _listed(batches), None if held_out is None else _listed(held_out)
     if method == "rmsprop":
         batches = _cut(batches, rmsprop.BATCH)
     operator_on = partial(
@@ -98,6 +103,15 @@ def splitting_index(
         )
         for name, vectors in found.vectors.items()
     }
+
+
+def _listed(batches: Iterable[tuple[Tensor, Tensor]]) -> Batches:
+    """The batches as a list, each checked to be a pair of tensors; a loader is read once."""
+    listed = list(batches)
+    for batch in listed:
+        if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(x, Tensor) for x in batch):
+            raise InputError(f"batches: (input, target) pairs of tensors expected, {type(batch).__name__} given")
+    return [(x, target) for x, target in listed]
 
 
 def _cut(batches: Batches, size: int) -> list[tuple[Tensor, Tensor]]:

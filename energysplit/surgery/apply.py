@@ -7,6 +7,7 @@ consumer column is shared half and half, so at step 0 the function is unchanged 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -49,7 +50,7 @@ def split(
             raise InputError(f"group {name!r} can't be split: {group.reason}")
         if len(channels) > 0:
             maps[name] = channel_map(name, group.channels, channels)
-    steps = {name: step[name] if isinstance(step, Mapping) else step for name in maps}
+    steps = {name: _step(name, step) for name in maps}
     moves = {
         f"{producer}.weight": (steps[name], _direction(net, name, producer, directions))
         for name in maps
@@ -139,6 +140,16 @@ def _along(values: Tensor, slot: Slot, like: Tensor) -> Tensor:
     return values.repeat_interleave(slot.block).to(like).reshape(shape)
 
 
+def _step(group: str, step: float | Mapping[str, float]) -> float:
+    """The step of one group, checked."""
+    if isinstance(step, Mapping) and group not in step:
+        raise InputError(f"group {group!r}: no step is given for it; steps of {sorted(step)} given")
+    size = step[group] if isinstance(step, Mapping) else step
+    if not isinstance(size, int | float) or not math.isfinite(size):
+        raise InputError(f"group {group!r}: step {size!r} given, a finite number expected")
+    return size
+
+
 def _direction(net: Network, group: str, producer: str, directions: Directions | None) -> Tensor:
     """The direction of one producer, checked."""
     if directions is None or group not in directions or producer not in directions[group]:
@@ -153,4 +164,6 @@ def _direction(net: Network, group: str, producer: str, directions: Directions |
             f"group {group!r}: direction for {producer!r} has shape {tuple(direction.shape)}, "
             f"{tuple(expected)} expected (that of its weight)"
         )
+    if not bool(torch.isfinite(direction).all()):
+        raise InputError(f"group {group!r}: the direction for {producer!r} holds NaN or infinity")
     return direction

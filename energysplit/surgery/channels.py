@@ -38,6 +38,8 @@ def channel_map(group: str, channels: int, chosen: Sequence[int]) -> ChannelMap:
     Raises:
         InputError: a channel is out of range, not an integer, or named twice.
     """
+    if any(isinstance(channel, bool) for channel in chosen):
+        raise InputError(f"group {group!r}: {list(chosen)} given; channel numbers are expected, not a mask")
     numbers = [int(channel) for channel in chosen]
     wrong = [channel for channel in numbers if not 0 <= channel < channels]
     if wrong or numbers != list(chosen):
