@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,13 +27,13 @@ METHODS = ("lobpcg", "rmsprop", "exact")
 
 def splitting_index(
     net: Network,
-    batches: Batches,
+    batches: Iterable[Any],
     loss_fn: Loss,
     *,
     method: str = "lobpcg",
     curvature: str = "exact",
     linear: str = "skip",
-    held_out: Batches | None = None,
+    held_out: Iterable[Any] | None = None,
     signed: bool = False,
     sweeps: int | None = None,
     seed: int = 0,
@@ -71,13 +72,13 @@ def splitting_index(
         raise InputError(f"sweeps={sweeps} given; at least 1 expected")
     if not (math.isfinite(kink_beta) and kink_beta > 0):
         raise InputError(f"kink_beta={kink_beta} given; a finite number above 0 expected")
-    batches, held_out = _listed(batches), None if held_out is None else _listed(held_out)
+    sample = _listed(batches)
     if method == "rmsprop":
-        batches = _cut(batches, rmsprop.BATCH)
+        sample = _cut(sample, rmsprop.BATCH)
     operator_on = partial(
         SplittingOperator, net, loss_fn=loss_fn, curvature=curvature, linear=linear, kink_beta=kink_beta
     )
-    operator = operator_on(batches)
+    operator = operator_on(sample)
     found: Eigenpairs
     if method == "exact":
         found = exact.solve(operator)
@@ -87,7 +88,7 @@ def splitting_index(
         found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing)
     sample_images = operator.images
     if held_out is not None:
-        operator = operator_on(held_out, cache_bytes=0)
+        operator = operator_on(_listed(held_out), cache_bytes=0)
     evaluated = operator.evaluate(found.vectors)
     return {
         name: SplitIndex(
@@ -105,7 +106,7 @@ def splitting_index(
     }
 
 
-def _listed(batches: Iterable[tuple[Tensor, Tensor]]) -> Batches:
+def _listed(batches: Iterable[Any]) -> Batches:
     """The batches as a list, each checked to be a pair of tensors; a loader is read once."""
     listed = list(batches)
     for batch in listed:

@@ -191,7 +191,49 @@ def hooked():
     return model
 
 
+def replaced():
+    """A layer whose forward was replaced on the instance."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.SiLU())
+    norm = model[1]
+    norm.forward = lambda x: nn.BatchNorm2d.forward(norm, x).flip(1)
+    return model
+
+
+class Named(nn.Module):
+    """Layers with two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.body = nn.Sequential(self.a, nn.ReLU())
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class TrainingOnly(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.b(self.a(x)) if self.training else self.a(x)
+
+
+class AlwaysDropout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1, bias=False)
+
+    def forward(self, x):
+        return F.dropout(self.a(x), 0.5)
+
+
 REFUSED = {
+    "replaced": (replaced(), "forward was replaced"),
+    "two_names": (Named(), "one parameter"),
+    "training_only": (TrainingOnly(), "'b' .BatchNorm2d.: it holds tensors"),
+    "always_dropout": (AlwaysDropout(), "dropout that is active in eval mode"),
     "residual": (Residual(), "joins 2 tensors|read already"),
     "twice": (Twice(), "'a'.*used twice"),
     "view": (Written("view"), "'view'.*sizes"),

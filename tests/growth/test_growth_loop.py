@@ -111,9 +111,14 @@ def test_a_finished_run_resumes_to_nothing(finished, tmp_path):
             "1/index.safetensors: No such file.*stage 0",
         ),
         (lambda run: cut(run / "journal.jsonl"), "journal.jsonl, line 3: cut off.*from stage 1"),
+        (lambda run: reword(run / "journal.jsonl"), "journal.jsonl, line 1: damaged .its checksum differs.*beginning"),
+        (
+            lambda run: shutil.copy(*(run / "stages" / n / "optimiser.safetensors" for n in "10")),
+            "0/optimiser.safetensors is not what stage 0 left.*beginning",
+        ),
         (lambda run: flip(run / "journal.jsonl", 5), "journal.jsonl, line 1: damaged.*from the beginning"),
     ],
-    ids=["weights", "index", "missing", "no_index", "cut", "line"],
+    ids=["weights", "index", "missing", "no_index", "cut", "digit", "swapped", "line"],
 )
 def test_damage_is_named_and_the_run_goes_on_from_the_stage_before(finished, tmp_path, damage, message):
     folder = tmp_path / "run"
@@ -124,6 +129,12 @@ def test_damage_is_named_and_the_run_goes_on_from_the_stage_before(finished, tmp
     assert __import__("re").search(message, result.warnings[0]), result.warnings
     assert growth_runs.journal(folder) == growth_runs.journal(finished[0])
     assert growth_runs.files(folder) == growth_runs.files(finished[0])
+
+
+def reword(path):
+    text = path.read_text()
+    assert '"policy":"relative: 0.3' in text
+    path.write_text(text.replace('"policy":"relative: 0.3', '"policy":"relative: 0.4', 1))
 
 
 def flip(path, position=None):
@@ -188,6 +199,16 @@ def test_a_failed_function_check_keeps_the_trained_stage(tmp_path, monkeypatch):
     assert (progress["stage"], progress["epoch"]) == (0, 2)
     result = growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run", resume=True)
     assert len(result.records) == 3
+
+
+def test_a_journal_that_is_gone_is_not_taken_for_a_new_run(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    (folder / "journal.jsonl").unlink()
+    before = growth_runs.files(folder)
+    with pytest.raises(es.InputError, match="journal.jsonl is missing, but stages were finished"):
+        growth.grow(growth_runs.tiny(export={"onnx": True}), run_dir=folder, resume=True)
+    assert growth_runs.files(folder) == before
 
 
 def test_torch_settings_are_put_back(tmp_path):

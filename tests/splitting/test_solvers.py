@@ -168,6 +168,7 @@ def test_the_network_is_left_as_it_was():
         ({"method": "lobpgc"}, "did you mean 'lobpcg'"),
         ({"curvature": "all"}, "curvature='all'"),
         ({"linear": "none"}, "linear='none'"),
+        ({"kink_beta": -1.0}, "kink_beta=-1.0 given"),
         ({"sweeps": 0}, "sweeps=0 given; at least 1"),
         ({"signed": True}, "signed splitting is not in this version"),
     ],
@@ -185,6 +186,15 @@ def test_no_images_and_infinite_loss_are_refused():
         es.splitting_index(net, BATCHES, lambda out, y: out.sum() * float("nan"))
     with pytest.raises(es.InputError, match="one finite mean loss is expected"):
         es.splitting_index(net, BATCHES, lambda out, y: F.cross_entropy(out, y, reduction="none"))
+
+
+def test_batches_may_come_from_a_loader_and_must_be_pairs():
+    net = cases.network("cnn")
+    listed = es.splitting_index(net, BATCHES, F.cross_entropy, sweeps=3)
+    streamed = es.splitting_index(net, iter(BATCHES), F.cross_entropy, sweeps=3)
+    assert all(torch.equal(listed[name].value, streamed[name].value) for name in listed)
+    with pytest.raises(es.InputError, match="pairs of tensors expected"):
+        es.splitting_index(net, [(1, 2, 3)], F.cross_entropy)
 
 
 def test_exact_refuses_what_would_not_fit(monkeypatch):
