@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from energysplit.types import Scope
+
+LARGEST = 1e15
+"""Of any number in a recipe; larger ones overflow somewhere deep inside."""
 
 Positive = Annotated[float, Field(gt=0)]
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -33,6 +36,15 @@ class _Section(BaseModel):
     """A table of a recipe: frozen, unknown keys refused, types not converted, no NaN and no infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="after")
+    def _no_absurd_numbers(self) -> Self:
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and abs(number) > LARGEST:
+                    raise ValueError(f"{key} is above {LARGEST:g}, more than anything here can use")
+        return self
 
 
 class ModelRecipe(_Section):

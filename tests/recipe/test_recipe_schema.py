@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,20 @@ def test_recipes_are_read_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [("train", "learning_rate"), ("index", "batch_size"), ("step", "size"), ("index", "kink_beta")]
+)
+def test_numbers_that_overflow_are_refused(section: str, key: str) -> None:
+    tree: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"name": "mlp"},
+        "data": {"name": "digits"},
+        "train": {"epochs": 2},
+        "growth": {"stages": 1},
+        "budget": [{"provider": "macs", "limit": "1.5x"}],
+    }
+    tree.setdefault(section, {})[key] = 10**30 if key == "batch_size" else 1e308
+    with pytest.raises(RecipeError, match=f"{key} is above 1e.15"):
+        from_dict(tree)
