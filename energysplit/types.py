@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from energysplit.errors import InputError
-
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -71,13 +69,6 @@ class Cost:
     def exact(cls, value: float, unit: str, source: str = "counted") -> Cost:
         """A cost without uncertainty: low = value = high."""
         return cls(value, unit, value, value, source)
-
-    def __add__(self, other: Cost) -> Cost:
-        """The sum; intervals add up (worst case), sources that differ are joined."""
-        if self.unit != other.unit:
-            raise InputError(f"can't add {self.unit} and {other.unit}: a network price has one unit")
-        source = self.source if self.source == other.source else f"{self.source} + {other.source}"
-        return Cost(self.value + other.value, self.unit, self.low + other.low, self.high + other.high, source)
 
 
 @runtime_checkable

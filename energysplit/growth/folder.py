@@ -109,10 +109,9 @@ class RunFolder:
             whole.append(record)
         if problems:
             journal.rewrite(self.journal, whole)
+        # A stage whose journal line was never written, or is gone, has not happened.
         for folder in (self.path / "stages").glob("*"):
-            if folder.name.isdigit() and int(folder.name) >= len(
-                whole
-            ):  # its journal line was never written, or is gone
+            if folder.name.isdigit() and int(folder.name) >= len(whole):
                 shutil.rmtree(folder)
         return whole, problems
 
