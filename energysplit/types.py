@@ -29,10 +29,12 @@ class LayerCase:
     `kernel`, `stride`, `padding`, `dilation`, `in_size`, `out_size` are (height, width); a linear layer has kernel
     (1, 1) and sizes (1, 1). `activation` and `batch_norm` say what directly follows and is fused by runtimes;
     `batch_norm` only where it has scale and shift. A batch norm that follows no conv or linear is a case of its own
-    with op "batch_norm" and groups = channels, and `batch_norm` says the same of it.
+    with op "batch_norm" and groups = channels, and `batch_norm` says the same of it. Everything else that costs
+    something (attention, a recurrent layer, a layer norm) is an "other" of fixed size, with its `macs` (counted by
+    torch) and `params`; both are 0 for all other ops. `shared`: the weights were counted at an earlier use.
     """
 
-    op: Literal["conv1d", "conv2d", "linear", "batch_norm"]
+    op: Literal["conv1d", "conv2d", "linear", "batch_norm", "other"]
     in_channels: int
     out_channels: int
     kernel: tuple[int, int] = (1, 1)
@@ -45,6 +47,9 @@ class LayerCase:
     bias: bool = False
     batch_norm: bool = False
     activation: str | None = None
+    macs: int = 0
+    params: int = 0
+    shared: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -102,7 +107,12 @@ class Priceable(Protocol):
 
 @dataclass(frozen=True)
 class SplitGroup:
-    """A channel space: who writes, carries and mixes its channels (module names), and whether it can be split."""
+    """A channel space: who writes, carries and mixes its channels (module names), and whether it can be split.
+
+    channels: neurons, each with all its rows in all producers (a grouped convolution may give a neuron a row in every
+    group). gates: the producers whose rows are copied but not moved, because they only scale what the others write
+    (the second layer of squeeze-excite). reason: why the group can't be split.
+    """
 
     name: str
     channels: int
@@ -111,6 +121,12 @@ class SplitGroup:
     consumers: tuple[str, ...]
     splittable: bool = True
     reason: str = ""
+    gates: tuple[str, ...] = ()
+
+    @property
+    def movers(self) -> tuple[str, ...]:
+        """The producers whose rows move when a neuron is split."""
+        return tuple(name for name in self.producers if name not in self.gates)
 
 
 @dataclass(frozen=True)
@@ -118,8 +134,10 @@ class SplitIndex:
     """Splitting indices of one group.
 
     value: shape (neurons,), loss per squared unit step times two: a step of size e changes the loss by e^2/2 value.
-    direction: producer name -> tensor shaped like that producer's weight; over all producers, a neuron's rows have
-        unit norm.
+    direction: producer name -> tensor shaped like that producer's weight, for the producers that move; over all of
+        them, a neuron's rows have unit norm (less than that where `outgoing` has the rest).
+    outgoing: consumer name -> tensor shaped like that consumer's weight, zero outside the group's columns; empty
+        unless offspring may differ in their outgoing weights.
     stderr: shape (neurons,), standard error of `value` over images; None for a single image.
     residual: shape (neurons,), ||S v - value v|| on the images the direction was found on.
     images: number of images `value` is a mean over. held_out: whether they are others than the direction's.
@@ -137,6 +155,7 @@ class SplitIndex:
     held_out: bool = False
     same_images: Float[Tensor, " neurons"] | None = None
     sweeps: float = float("nan")
+    outgoing: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

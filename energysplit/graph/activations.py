@@ -7,6 +7,7 @@ its kinks, nothing more. An activation that is not listed is refused by name.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ class Activation:
 RELU: Kinks = ((0.0, 1.0),)
 RELU6: Kinks = ((0.0, 1.0), (6.0, -1.0))
 HARDSWISH: Kinks = ((-3.0, -0.5), (3.0, -0.5))
+HARDSIGMOID: Kinks = ((-3.0, 1 / 6), (3.0, -1 / 6))
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def of_module(module: nn.Module) -> Activation | None:
@@ -66,6 +69,16 @@ def _leaky_relu(module: Any) -> Activation:
     return Activation("leaky_relu", lambda z: F.leaky_relu(z, slope), ((0.0, 1.0 - slope),))
 
 
+def _hardtanh(module: Any) -> Activation:
+    low, high = module.min_val, module.max_val
+    return Activation("hardtanh", lambda z: F.hardtanh(z, low, high), ((low, 1.0), (high, -1.0)))
+
+
+def _celu(module: Any) -> Activation:
+    alpha = module.alpha
+    return Activation("celu", lambda z: F.celu(z, alpha))
+
+
 _MODULES: dict[type[nn.Module], Callable[[Any], Activation]] = {
     nn.ReLU: lambda _: Activation("relu", F.relu, RELU),
     nn.ReLU6: lambda _: Activation("relu6", F.relu6, RELU6),
@@ -78,14 +91,23 @@ _MODULES: dict[type[nn.Module], Callable[[Any], Activation]] = {
     nn.ELU: _elu,
     nn.LeakyReLU: _leaky_relu,
     nn.Hardswish: lambda _: Activation("hardswish", F.hardswish, HARDSWISH),
+    nn.Hardsigmoid: lambda _: Activation("hardsigmoid", F.hardsigmoid, HARDSIGMOID),
+    nn.Hardtanh: _hardtanh,
+    nn.SELU: lambda _: Activation("selu", F.selu, ((0.0, _SELU_SCALE * (1 - _SELU_ALPHA)),)),
+    nn.CELU: _celu,
+    nn.Softsign: lambda _: Activation("softsign", F.softsign),
+    nn.LogSigmoid: lambda _: Activation("logsigmoid", F.logsigmoid),
     SmoothReLU: lambda module: Activation("smooth_relu", module.forward),
     SmoothReLU6: lambda module: Activation("smooth_relu6", module.forward),
 }
 
 _FUNCTIONS: dict[object, type[nn.Module]] = {
     F.relu: nn.ReLU,
+    F.relu_: nn.ReLU,
     torch.relu: nn.ReLU,
+    torch.relu_: nn.ReLU,
     "relu": nn.ReLU,
+    "relu_": nn.ReLU,
     F.relu6: nn.ReLU6,
     F.silu: nn.SiLU,
     F.gelu: nn.GELU,
@@ -100,14 +122,47 @@ _FUNCTIONS: dict[object, type[nn.Module]] = {
     F.elu: nn.ELU,
     F.leaky_relu: nn.LeakyReLU,
     F.hardswish: nn.Hardswish,
+    F.hardsigmoid: nn.Hardsigmoid,
+    F.hardtanh: nn.Hardtanh,
+    F.selu: nn.SELU,
+    F.celu: nn.CELU,
+    F.softsign: nn.Softsign,
+    F.logsigmoid: nn.LogSigmoid,
 }
+
+_ELEMENTARY = {
+    name: Activation(name, getattr(torch, name))
+    for name in ("exp", "expm1", "log1p", "sin", "cos", "atan", "erf", "square", "sqrt", "rsqrt", "reciprocal")
+} | {"abs": Activation("abs", torch.abs, ((0.0, 2.0),))}
 
 
 def of_call(target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> Activation | None:
     """The activation a function or method call computes, or None; `args` are those after the input tensor."""
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    if name in _ELEMENTARY and target in (name, getattr(torch, name)) and not args and not kwargs:
+        return _ELEMENTARY[name]
+    if target in (torch.clamp, "clamp", "clamp_"):
+        return _clamp(*args, **kwargs)
+    if target in (operator.pow, torch.pow, "pow"):
+        return _power(*args, **kwargs)
     kind = _FUNCTIONS.get(target)
     if kind is None:
         return None
     kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
     args = tuple(value for value in args if not isinstance(value, bool))
     return of_module(kind(*args, **kwargs))
+
+
+def _clamp(low: Any = None, high: Any = None, **named: Any) -> Activation | None:
+    low, high = named.get("min", low), named.get("max", high)
+    if any(isinstance(bound, Tensor) for bound in (low, high)):
+        return None
+    kinks = ((low, 1.0),) * (low is not None) + ((high, -1.0),) * (high is not None)
+    return Activation("clamp", lambda z: torch.clamp(z, low, high), kinks)
+
+
+def _power(exponent: Any = None, **named: Any) -> Activation | None:
+    exponent = named.get("exponent", exponent)
+    if isinstance(exponent, int) and exponent not in (0, 1):
+        return Activation(f"pow_{exponent}", lambda z: z**exponent)
+    return None

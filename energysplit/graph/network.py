@@ -1,36 +1,43 @@
-"""A traced network: the live module, the steps it runs, and the split groups of its channels.
+"""A traced network: the live module, the operations it runs, and the split groups of its channels.
 
-The module stays the user's own; the steps only say in which order its layers act and what each does to channels.
-Surgery edits parameters through `slots`, prices read `cases`, splitting indices walk `steps`.
+The module stays the user's own; the operations only say in which order its layers act and what each does to channels.
+Surgery edits tensors through `slots`, prices read `cases`, splitting indices walk `ops`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import reduce
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from energysplit.errors import InputError, nearest
 from energysplit.graph.activations import Activation
+from energysplit.graph.spans import Span, moved
 from energysplit.types import LayerCase, SplitGroup
 
 
 class Kind(Enum):
-    """What a step does to channels."""
+    """What an operation does to channels. A small change t of its input goes through it as each value says."""
 
-    MIX = "mixes channels: consumes one group, produces another"
-    DEPTHWISE = "filters each channel by itself"
-    NORM = "scales each channel by frozen statistics"
-    ACTIVATION = "bends each element"
-    LINEAR = "acts linearly on each channel, without parameters"
-    MAX_POOL = "keeps the largest element of each window"
-    HEAD = "compares the output channels with each other"
+    MIX = "mixes channels: consumes some and produces new ones; t stops here, and starts where a weight moves"
+    DEPTHWISE = "filters each channel by itself: a linear filter of t"
+    NORM = "scales each channel by frozen statistics: t times the scale"
+    ACTIVATION = "bends each element: t times the slope"
+    MAX_POOL = "keeps the largest element of each window: t there"
+    SUM = "adds or subtracts tensors: the same of their t"
+    PRODUCT = "multiplies tensors, or divides by one that does not change: product rule"
+    LINEAR = "moves elements or averages positions: the same of t"
+    VALUE = "an input, a parameter or a size: no t"
+    OPAQUE = "is not followed: none of its channels can be split, so no t comes here"
 
 
 class Role(Enum):
-    """How a parameter's dimension runs along a group's channels."""
+    """How a tensor's dimension runs along a group's channels."""
 
     PRODUCER = "producer"
     FOLLOWER = "follower"
@@ -39,32 +46,66 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One dimension of one parameter or buffer that runs along a group's channels.
-
-    tensor: qualified name. block: indices per channel (a flattened 7x7 image has 49 columns a channel).
-    """
+    """One dimension of one parameter or buffer that runs along a group's channels; tensor: qualified name."""
 
     tensor: str
-    dim: int
-    group: str
     role: Role
-    block: int = 1
+    span: Span
+
+    @property
+    def group(self) -> str:
+        """The group whose channels these are."""
+        return self.span.group
 
 
 @dataclass(frozen=True)
-class Step:
-    """One operation of the forward pass, in order.
+class Op:
+    """One operation of the forward pass in eval mode.
 
-    call: computes it in eval mode. group: of its output channels. pool: for MAX_POOL, (output, flat indices).
+    name: the module's, or the operation's own. node: in the symbolic trace, for the order and the arguments.
+    function: what to call, out of place, instead of what the node says. layer: the module that holds the weight, for
+    MIX; a weight that two modules share counts as the first one's. pool: for MAX_POOL, (output, flat indices of the
+    maxima over the pooled dimensions). scale: for NORM, makes the scale of each channel from the module's tensors.
+    spans: the groups' channels in its output, all along one dimension.
     """
 
     name: str
     kind: Kind
-    call: Callable[[Tensor], Tensor]
-    group: str | None
-    module: nn.Module | None = None
+    node: fx.Node
+    function: Callable[..., Any] | None = None
+    layer: str = ""
     activation: Activation | None = None
     pool: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    scale: Callable[[nn.Module], Tensor] | None = None
+    spans: tuple[Span, ...] = ()
+
+    def run(self, module: nn.Module, env: Mapping[fx.Node, Any]) -> Any:
+        """The operation's result; `env` holds the results of those before it."""
+        node = self.node
+        args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), lambda n: env[n])  # type: ignore[misc]
+        if self.function is not None:
+            return self.function(*args, **kwargs)
+        match node.op:
+            case "get_attr":
+                return reduce(getattr, str(node.target).split("."), module)
+            case "call_module":
+                return module.get_submodule(str(node.target))(*args, **kwargs)
+            case "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of channels that follows the groups' widths: fixed + sum of width x indices per channel."""
+
+    fixed: int
+    terms: tuple[tuple[str, int], ...] = ()
+
+    def at(self, widths: Mapping[str, int]) -> int:
+        """The number at these widths."""
+        return self.fixed + sum(widths[group] * multiple for group, multiple in self.terms)
 
 
 @dataclass(frozen=True)
@@ -72,20 +113,19 @@ class Layer:
     """A priced layer: its case at the traced widths and how its channels follow the groups' widths."""
 
     case: LayerCase
-    in_group: str | None
-    out_group: str | None
-    in_block: int = 1
-    out_block: int = 1
+    inputs: Count
+    outputs: Count
 
     def at(self, widths: Mapping[str, int]) -> LayerCase:
         """The case at other widths."""
-        out_channels = self.case.out_channels if self.out_group is None else widths[self.out_group] * self.out_block
-        if self.case.op == "batch_norm" or self.case.depthwise:
-            return replace(self.case, in_channels=out_channels, out_channels=out_channels, groups=out_channels)
-        in_channels = self.case.in_channels
-        if self.in_group is not None:
-            in_channels = widths[self.in_group] * self.in_block
-        return replace(self.case, in_channels=in_channels, out_channels=out_channels)
+        inputs, outputs = self.inputs.at(widths), self.outputs.at(widths)
+        groups = self.case.groups
+        if groups > 1 and groups == self.case.in_channels:  # one filter, or one scale, a channel
+            groups = inputs
+        params = self.case.params
+        if self.case.op == "other" and self.case.out_channels:  # as many for each channel
+            params = params * outputs // self.case.out_channels
+        return replace(self.case, in_channels=inputs, out_channels=outputs, groups=groups, params=params)
 
 
 class Network:
@@ -97,15 +137,17 @@ class Network:
         example_input: Tensor,
         groups: dict[str, SplitGroup],
         slots: tuple[Slot, ...],
-        steps: tuple[Step, ...],
+        ops: tuple[Op, ...],
         layers: dict[str, Layer],
+        output: Any,
     ) -> None:
         self.module = module
         self.example_input = example_input
         self.groups = groups
         self.slots = slots
-        self.steps = steps
+        self.ops = ops
         self.layers = layers
+        self.output = output  # of the symbolic trace: a node, or nodes in tuples and dicts
 
     @property
     def widths(self) -> dict[str, int]:
@@ -128,19 +170,35 @@ class Network:
         full = {**self.widths, **widths}
         return {name: layer.at(full) for name, layer in self.layers.items()}
 
-    def ways(self) -> dict[str, tuple[Step, ...]]:
-        """Group -> its steps from the producer up to, not including, the consumer; splittable groups only."""
-        return {
-            name: tuple(step for step in self.steps if step.group == name)
-            for name, group in self.groups.items()
-            if group.splittable
-        }
-
-    def weight(self, producer: str) -> Tensor:
-        """The weight of a producer, detached: shape (channels, fan-in ...)."""
-        weight = self.module.get_submodule(producer).weight
+    def weight(self, layer: str) -> Tensor:
+        """The weight of a producer or consumer, detached: shape (outputs, fan-in ...)."""
+        weight = self.module.get_submodule(layer).weight
         assert isinstance(weight, Tensor)
         return weight.detach()
+
+    def dimensions(self) -> dict[tuple[str, int], tuple[Slot, ...]]:
+        """(Tensor, dimension) -> the slots that share it."""
+        found: dict[tuple[str, int], list[Slot]] = defaultdict(list)
+        for slot in self.slots:
+            found[slot.tensor, slot.span.dim].append(slot)
+        return {key: tuple(slots) for key, slots in found.items()}
+
+    def rewidened(self, module: nn.Module, widths: Mapping[str, int]) -> Network:
+        """The analysis of a module that is this one at other widths."""
+        before, after = self.widths, {**self.widths, **widths}
+        slots = []
+        for shared in self.dimensions().values():
+            spans = moved((slot.span for slot in shared), before, after)
+            slots += [replace(slot, span=span) for slot, span in zip(shared, spans, strict=True)]
+        return Network(
+            module,
+            self.example_input,
+            {name: replace(group, channels=after[name]) for name, group in self.groups.items()},
+            tuple(slots),
+            tuple(replace(op, spans=moved(op.spans, before, after)) for op in self.ops),
+            {name: replace(layer, case=layer.at(after)) for name, layer in self.layers.items()},
+            self.output,
+        )
 
     def __repr__(self) -> str:
         return f"Network({type(self.module).__name__}, widths={self.widths})"

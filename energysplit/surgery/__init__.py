@@ -1,8 +1,8 @@
 """Splits neurons in a live module: new parameters, the same function at step 0."""
 
-from energysplit.surgery.apply import resize, split
+from energysplit.surgery.apply import split
 from energysplit.surgery.check import function_error
 from energysplit.surgery.optimiser import split_state
 from energysplit.surgery.step import StepChoice, choose_step, group_norms
 
-__all__ = ["StepChoice", "choose_step", "function_error", "group_norms", "resize", "split", "split_state"]
+__all__ = ["StepChoice", "choose_step", "function_error", "group_norms", "split", "split_state"]

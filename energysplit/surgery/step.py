@@ -30,11 +30,14 @@ class StepChoice:
 
 
 def group_norms(net: Network, groups: Sequence[str]) -> dict[str, float]:
-    """Group -> root mean square, over its neurons, of the norm of a neuron's producer rows."""
+    """Group -> root mean square, over its neurons, of the norm of all rows of a neuron that move.
+
+    A neuron has rows in every producer that is no gate, and may have several in one.
+    """
     norms = {}
     for name in groups:
         group = net.groups[name]
-        square = sum(float(net.weight(producer).double().square().sum()) for producer in group.producers)
+        square = sum(float(net.weight(mover).double().square().sum()) for mover in group.movers)
         norms[name] = (square / group.channels) ** 0.5
     return norms
 

@@ -1,0 +1,160 @@
+"""The priced layers of a walk: their cases at the traced widths, and how these follow the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from energysplit.graph.network import Count, Kind, Layer
+from energysplit.graph.rule import Call
+from energysplit.graph.spaces import Spaces
+from energysplit.graph.walk import Visit
+from energysplit.types import LayerCase
+
+_LAYERS = (Kind.MIX, Kind.DEPTHWISE)
+
+
+def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces, model: nn.Module) -> dict[str, Layer]:
+    """Layer name -> priced layer, in the order of the forward pass, then what parameters are left over.
+
+    A batch norm or activation that is the only reader of a convolution or linear layer is fused to it. What is not
+    followed (attention, layer norm) is priced by the multiply-accumulates torch counts and its parameters.
+    """
+    found: dict[str, Layer] = {}
+    fused: dict[fx.Node, str] = {}  # node -> the layer whose output, so far, it is
+    counted: set[int] = set()
+    for visit in visits:
+        name, outcome, call = names[visit.node], visit.outcome, visit.call
+        before = _only_source(visit.node, fused)
+        if outcome.kind in _LAYERS:
+            assert call is not None
+            assert outcome.weight is not None
+            case = _case(call, outcome.weight, visit)
+            case = replace(case, shared=id(outcome.weight) in counted)
+            found[name] = Layer(
+                case,
+                _count(case.in_channels, outcome.inputs, spaces, name),
+                _count(case.out_channels, outcome.outputs, spaces, name),
+            )
+            counted |= {id(t) for t in _own(call)}
+            fused[visit.node] = name
+        elif outcome.kind is Kind.NORM:
+            assert call is not None
+            assert outcome.norm is not None
+            affine = [t for t in (outcome.norm.weight, outcome.norm.bias) if t is not None]
+            if before and affine and not found[before].case.batch_norm and found[before].case.activation is None:
+                found[before] = _with(found[before], batch_norm=True)
+                fused[visit.node] = before
+            else:
+                found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces, name)
+            counted |= {id(t) for t in affine}
+        elif outcome.kind is Kind.ACTIVATION and before and outcome.activation is not None:
+            found[before] = _with(found[before], activation=outcome.activation.name)
+        elif outcome.kind is Kind.OPAQUE:
+            own = {id(p): p for p in visit.parameters if id(p) not in counted}
+            params = sum(p.numel() for p in own.values())
+            if visit.macs or params:
+                case = LayerCase("other", 0, 0, in_size=_size(visit.source), out_size=_size(visit.result))
+                case = replace(case, macs=visit.macs, params=params)
+                found[name] = Layer(case, Count(0), Count(0))
+            counted |= own.keys()
+        elif isinstance(call and call.module, nn.Identity | nn.Dropout) and before:
+            fused[visit.node] = before
+    visited = {id(t) for visit in visits for t in _tensors(visit)}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in visited and id(parameter) not in counted:
+            found[name] = _loose(name, parameter, visits, spaces)
+    return found
+
+
+def _only_source(node: fx.Node, fused: Mapping[fx.Node, str]) -> str:
+    """The layer that `node` reads, if it reads only that and is the only one to read it."""
+    sources = node.all_input_nodes
+    if not sources or sources[0] not in fused or len(sources[0].users) != 1:
+        return ""
+    return fused[sources[0]] if all(s.op == "get_attr" for s in sources[1:]) else ""
+
+
+def _with(layer: Layer, **changes: Any) -> Layer:
+    return replace(layer, case=replace(layer.case, **changes))
+
+
+def _own(call: Call) -> tuple[Tensor, ...]:
+    return (*(call.module.parameters() if call.module is not None else ()), *call.tensors.values())
+
+
+def _tensors(visit: Visit) -> tuple[Tensor, ...]:
+    """Parameters an operation reads."""
+    return () if visit.call is None else _own(visit.call)
+
+
+def _count(total: int, labels: Tensor | None, spaces: Spaces, where: str) -> Count:
+    """How a number of channels follows the groups."""
+    if labels is None:
+        return Count(total)
+    spans = spaces.spans_of(labels, 0, where)
+    held = sum(spaces.spaces[span.group].channels * span.multiple for span in spans)
+    return Count(total - held, tuple((span.group, span.multiple) for span in spans))
+
+
+def _norm(variance: Tensor, affine: bool, labels: Tensor | None, visit: Visit, spaces: Spaces, name: str) -> Layer:
+    """A batch norm of its own."""
+    channels, size = len(variance), _size(visit.source)
+    case = LayerCase("batch_norm", channels, channels, groups=channels, in_size=size, out_size=size, batch_norm=affine)
+    count = _count(channels, labels, spaces, name)
+    return Layer(case, count, count)
+
+
+def _loose(name: str, parameter: Tensor, visits: Sequence[Visit], spaces: Spaces) -> Layer:
+    """A parameter that is used outside layers, such as a layer scale or a positional embedding."""
+    mark = next((v.outcome.mark for v in visits if v.node.op == "get_attr" and str(v.node.target) == name), None)
+    channels = parameter.numel()
+    count = Count(channels) if mark is None else _count(channels, mark.flatten(), spaces, name)
+    return Layer(LayerCase("other", channels, channels, params=channels), count, count)
+
+
+def _size(shape: torch.Size) -> tuple[int, int]:
+    """(height, width) of a tensor (batch, channels, ...); (1, length) for sequences, (1, 1) for vectors."""
+    spatial = tuple(shape[2:4])
+    return (1,) * (2 - len(spatial)) + spatial  # type: ignore[return-value]
+
+
+def _case(call: Call, weight: Tensor, visit: Visit) -> LayerCase:
+    """The case of a convolution or linear layer on this input."""
+    if weight.dim() == 2:
+        positions = (1, visit.source[1:-1].numel())
+        bias = call.module.bias is not None if call.module is not None else call.argument(2, "bias") is not None
+        return LayerCase("linear", weight.shape[1], weight.shape[0], in_size=positions, out_size=positions, bias=bias)
+    source: Any = call.module
+
+    def option(position: int, name: str, default: Any) -> Any:
+        return getattr(source, name) if source is not None else call.argument(position, name, default)
+
+    def pair(values: Any, fill: int) -> tuple[int, int]:
+        values = (values,) * (weight.dim() - 2) if isinstance(values, int) else values
+        return (fill, values[0]) if len(values) == 1 else (values[0], values[1])
+
+    kernel, dilation = pair(weight.shape[2:], 1), pair(option(5, "dilation", 1), 1)
+    padding = option(4, "padding", 0)
+    if isinstance(padding, str):
+        same = padding == "same"
+        padding = tuple(d * (k - 1) // 2 if same else 0 for d, k in zip(dilation, kernel, strict=True))
+        padding = padding[1:] if weight.dim() == 3 else padding
+    groups = option(6, "groups", 1)
+    return LayerCase(
+        "conv2d" if weight.dim() == 4 else "conv1d",
+        weight.shape[1] * groups,
+        weight.shape[0],
+        kernel=kernel,
+        stride=pair(option(3, "stride", 1), 1),
+        padding=pair(padding, 0),
+        dilation=dilation,
+        groups=groups,
+        in_size=_size(visit.source),
+        out_size=_size(visit.result),
+        bias=option(2, "bias", None) is not None,
+    )

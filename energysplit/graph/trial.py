@@ -1,0 +1,182 @@
+"""A trial growth on a copy: what the analysis believes is proved before anybody relies on it.
+
+All splittable groups are split at once on a copy with random statistics, in float64, and every operation of the split
+copy is compared with its original, channel by channel. What fails is narrowed down to the groups that cause it; they
+can't be split, and the reason names the operation. This catches sizes written into the code and anything a rule got
+wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from energysplit.errors import UnsupportedModel
+from energysplit.graph.channels import ChannelMap, channel_map
+from energysplit.graph.edit import duplicate
+from energysplit.graph.network import Kind, Network, Op
+
+IMAGES = 2
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+
+def trial(net: Network, trained: bool) -> dict[str, str]:
+    """Group -> why it can't be split after all; the network itself is left alone.
+
+    Args:
+        net: the analysis to be proved.
+        trained: whether training runs other operations, which are then run too.
+
+    Raises:
+        UnsupportedModel: the operations found do not compute what the module computes.
+    """
+    names = [name for name, group in net.groups.items() if group.splittable]
+    bench = _Bench(net, trained)
+    bad: dict[str, str] = {}
+    while (why := bench.failure(left := [name for name in names if name not in bad])) is not None:
+        culprits = bench.narrowed(left)
+        bad |= culprits or dict.fromkeys(left, f"split together with others, it breaks {why}")
+    return bad
+
+
+@dataclass
+class _Bench:
+    """The randomised copy, its input, and what each of its operations computes."""
+
+    net: Network
+    trained: bool
+
+    def __post_init__(self) -> None:
+        example = self.net.example_input[:IMAGES]
+        try:
+            self._prepare(example, torch.float64)
+        except Exception:  # a type or a batch size written into the code
+            self._prepare(self.net.example_input, next(self.net.module.parameters()).dtype)
+        self.output = self.before.module(self.input.clone())
+        replayed = fx.map_arg(self.net.output, lambda node: self.values[node])  # type: ignore[misc]
+        if not self._same_output(replayed):
+            raise UnsupportedModel(
+                f"{type(self.net.module).__name__}: the operations found by tracing do not compute what the module "
+                "computes; does its forward depend on something outside its layers, or change a tensor in place "
+                "that is used again?"
+            )
+
+    def _prepare(self, example: Tensor, dtype: torch.dtype) -> None:
+        module = randomised(copy.deepcopy(self.net.module).to(dtype)).eval()
+        generator = torch.Generator().manual_seed(0)
+        self.tolerance = _TOLERANCE.get(dtype, 1e-2)
+        self.input = example
+        if example.is_floating_point():
+            self.input = torch.randn(example.shape, generator=generator).to(example.device, dtype)
+        self.before = self.net.rewidened(module, {})
+        self.values = {op.node: value for op, value in _run(self.before, self.input)}
+
+    def _batch(self) -> Tensor:
+        """More than one image, as batch norm wants them in training mode."""
+        return torch.cat([self.input, self.input]) if len(self.input) == 1 else self.input.clone()
+
+    def failure(self, names: Sequence[str]) -> str | None:
+        """The first operation that splitting these groups breaks, or None."""
+        if not names:
+            return None
+        maps = {name: _pattern(name, self.net.groups[name].channels) for name in names}
+        where = "the surgery itself"
+        try:
+            after = duplicate(self.before, maps)
+            pending = {op.node: op.name for op in after.ops}
+            for op, value in _run(after, self.input):
+                where = repr(pending.pop(op.node))
+                if op.kind is not Kind.VALUE and not self._kept(op, value, maps):
+                    return where
+                where = repr(next(iter(pending.values()), "the output"))
+            where = "the module's own forward, which reads a width"
+            if not self._same_output(after.module(self.input.clone())):
+                return where
+            if self.trained:
+                where = "the forward pass in training mode"
+                after.module.train()(self._batch())
+        except Exception as error:
+            return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        return None
+
+    def narrowed(self, names: Sequence[str]) -> dict[str, str]:
+        """The groups that fail by themselves, each with what it breaks."""
+        why = self.failure(names)
+        if why is None:
+            return {}
+        if len(names) == 1:
+            return {names[0]: f"split, it breaks {why}"}
+        half = len(names) // 2
+        return self.narrowed(names[:half]) | self.narrowed(names[half:])
+
+    def _kept(self, op: Op, value: Any, maps: dict[str, ChannelMap]) -> bool:
+        """Whether an operation's result is the original's, with the channels of split groups copied."""
+        old = self.values[op.node]
+        if not isinstance(value, Tensor):
+            return True
+        original = next(one for one in self.before.ops if one.node is op.node)
+        for dim in {span.dim for span in original.spans}:
+            source = torch.arange(old.shape[dim])
+            pieces = {start: (span, start) for span in original.spans if span.group in maps for start in span.starts}
+            order: list[Tensor] = []
+            at = 0
+            for start, (span, _) in sorted(pieces.items()):
+                order += [source[at:start], start + maps[span.group].indices(span.block)]
+                at = start + self.net.groups[span.group].channels * span.block
+            old = old.index_select(dim, torch.cat([*order, source[at:]]).to(old.device))
+        return self._equal(old, value)
+
+    def _same_output(self, output: Any) -> bool:
+        """Whether this is what the module computed before."""
+        old, new = _tensors(self.output), _tensors(output)
+        return len(old) == len(new) and all(map(self._equal, old, new))
+
+    def _equal(self, old: Any, new: Any) -> bool:
+        if not isinstance(old, Tensor) or not isinstance(new, Tensor) or old.shape != new.shape:
+            return False
+        if not (old.is_floating_point() or old.is_complex()):
+            return bool(torch.equal(old, new))
+        scale = old.abs().nan_to_num(0, 0, 0).max() if old.numel() else old.new_zeros(())
+        close = torch.isclose(old, new, rtol=self.tolerance, atol=float(scale) * self.tolerance, equal_nan=True)
+        return bool(close.all())
+
+
+def _run(net: Network, x: Tensor) -> Any:
+    """Every operation with its result, in order."""
+    env: dict[fx.Node, Any] = {}
+    for op in net.ops:
+        if op.node.op == "placeholder":
+            env[op.node] = op.function() if op.function is not None else x.clone()
+        else:
+            env[op.node] = op.run(net.module, env)
+        yield op, env[op.node]
+
+
+def _pattern(name: str, channels: int) -> ChannelMap:
+    """The first neuron and one in the middle: copies in a wrong order show."""
+    return channel_map(name, channels, sorted({0, channels // 2}))
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """The module with batch-norm state, biases and constant tensors made random, so that no two channels are alike."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if not tensor.is_floating_point() or tensor.numel() == 0:
+                continue
+            if tensor.dim() > 1 and tensor.numel() > tensor.shape[0] and bool((tensor != tensor.flatten()[0]).any()):
+                continue
+            noise = torch.rand(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
+            tensor.mul_(0.8 + 0.4 * noise).add_(0.1 * noise)
+            if name.endswith("running_var"):
+                tensor.abs_().add_(0.1)
+    return module
