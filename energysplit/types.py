@@ -31,7 +31,8 @@ class LayerCase:
     `batch_norm` only where it has scale and shift. A batch norm that follows no conv or linear is a case of its own
     with op "batch_norm" and groups = channels, and `batch_norm` says the same of it. Everything else that costs
     something (attention, a recurrent layer, a layer norm) is an "other" of fixed size, with its `macs` (counted by
-    torch) and `params`; both are 0 for all other ops. `shared`: the weights were counted at an earlier use.
+    torch) and `params`. `shared`: the weights were counted at an earlier use, and `params` are those that this use adds.
+    Both numbers are 0 for all others.
     """
 
     op: Literal["conv1d", "conv2d", "linear", "batch_norm", "other"]
@@ -54,7 +55,7 @@ class LayerCase:
     @property
     def depthwise(self) -> bool:
         """Whether each output channel reads one input channel only."""
-        return self.groups > 1 and self.groups == self.in_channels == self.out_channels
+        return self.groups > 1 and self.groups == self.in_channels
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from energysplit.types import Cost, LayerCase
 class Macs:
     """Multiply-accumulates of one image through a layer.
 
-    Convolutions and linear layers only, as `torch.utils.flop_counter` counts them (its figure is twice this one):
-    biases and activations are left out, and so is batch norm, which inference folds into the convolution.
+    As `torch.utils.flop_counter` counts them (its figure is twice this one): convolutions, linear layers, and the
+    matrix products of layers that are priced as a whole, such as attention. Biases and activations are left out, and
+    so is batch norm, which inference folds into the convolution.
     """
 
     unit = "MAC"
@@ -20,6 +21,8 @@ class Macs:
         """Multiply-accumulates of `case`, counted."""
         if case.op == "batch_norm":
             return Cost.exact(0, self.unit)
+        if case.op == "other":
+            return Cost.exact(case.macs, self.unit)
         kernel_height, kernel_width = case.kernel
         out_height, out_width = case.out_size
         fan_in = case.in_channels // case.groups * kernel_height * kernel_width

@@ -10,13 +10,16 @@ from energysplit.types import Cost, LayerCase
 class Params:
     """Parameters of a layer with its batch norm: the sum of `numel()` over `module.parameters()`.
 
-    Weights, bias, and scale and shift of a batch norm. Running statistics are buffers, not parameters.
+    Weights, bias, and scale and shift of a batch norm. Running statistics are buffers, not parameters. Weights that
+    several layers share are counted at the first.
     """
 
     unit = "param"
 
     def price(self, case: LayerCase) -> Cost:
         """Parameters of `case`, counted."""
+        if case.op == "other" or case.shared:
+            return Cost.exact(case.params, self.unit)
         affine = 2 * case.out_channels if case.batch_norm else 0
         if case.op == "batch_norm":
             return Cost.exact(affine, self.unit)

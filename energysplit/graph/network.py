@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -118,14 +118,19 @@ class Layer:
 
     def at(self, widths: Mapping[str, int]) -> LayerCase:
         """The case at other widths."""
-        inputs, outputs = self.inputs.at(widths), self.outputs.at(widths)
-        groups = self.case.groups
-        if groups > 1 and groups == self.case.in_channels:  # one filter, or one scale, a channel
-            groups = inputs
-        params = self.case.params
-        if self.case.op == "other" and self.case.out_channels:  # as many for each channel
-            params = params * outputs // self.case.out_channels
-        return replace(self.case, in_channels=inputs, out_channels=outputs, groups=groups, params=params)
+        return _resized(self.case, self.inputs.at(widths), self.outputs.at(widths))
+
+
+@lru_cache(maxsize=100_000)
+def _resized(case: LayerCase, inputs: int, outputs: int) -> LayerCase:
+    """The case with other numbers of channels; remembered, as prices are asked for thousands of times."""
+    groups = case.groups
+    if groups == case.in_channels and (groups > 1 or case.op == "batch_norm"):  # one filter, or one scale, a channel
+        groups = inputs
+    params = case.params
+    if params and case.out_channels:  # as many for each channel
+        params = params * outputs // case.out_channels
+    return replace(case, in_channels=inputs, out_channels=outputs, groups=groups, params=params)
 
 
 class Network:

@@ -34,7 +34,8 @@ def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces
             assert call is not None
             assert outcome.weight is not None
             case = _case(call, outcome.weight, visit)
-            case = replace(case, shared=id(outcome.weight) in counted)
+            if id(outcome.weight) in counted:
+                case = replace(case, shared=True, params=_fresh(_own(call), counted))
             found[name] = Layer(
                 case,
                 _count(case.in_channels, outcome.inputs, spaces, name),
@@ -47,10 +48,13 @@ def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces
             assert outcome.norm is not None
             affine = [t for t in (outcome.norm.weight, outcome.norm.bias) if t is not None]
             if before and affine and not found[before].case.batch_norm and found[before].case.activation is None:
-                found[before] = _with(found[before], batch_norm=True)
+                fresh = _fresh(affine, counted) if found[before].case.shared else 0
+                found[before] = _with(found[before], batch_norm=True, params=found[before].case.params + fresh)
                 fused[visit.node] = before
             else:
                 found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces, name)
+                shared = bool(affine) and not _fresh(affine, counted)
+                found[name] = _with(found[name], shared=shared)
             counted |= {id(t) for t in affine}
         elif outcome.kind is Kind.ACTIVATION and before and outcome.activation is not None:
             found[before] = _with(found[before], activation=outcome.activation.name)
@@ -69,6 +73,11 @@ def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces
         if id(parameter) in visited and id(parameter) not in counted:
             found[name] = _loose(name, parameter, visits, spaces)
     return found
+
+
+def _fresh(tensors: Sequence[Tensor], counted: set[int]) -> int:
+    """Elements of the tensors that no layer has counted yet."""
+    return sum(tensor.numel() for tensor in tensors if id(tensor) not in counted)
 
 
 def _only_source(node: fx.Node, fused: Mapping[fx.Node, str]) -> str:
@@ -114,7 +123,7 @@ def _loose(name: str, parameter: Tensor, visits: Sequence[Visit], spaces: Spaces
     mark = next((v.outcome.mark for v in visits if v.node.op == "get_attr" and str(v.node.target) == name), None)
     channels = parameter.numel()
     count = Count(channels) if mark is None else _count(channels, mark.flatten(), spaces, name)
-    return Layer(LayerCase("other", channels, channels, params=channels), count, count)
+    return Layer(LayerCase("other", channels, channels, groups=channels, params=channels), count, count)
 
 
 def _size(shape: torch.Size) -> tuple[int, int]:

@@ -8,10 +8,9 @@ from typing import Any
 from energysplit.allocation.budgets import resolve
 from energysplit.costs import marginal_price
 from energysplit.graph import Network
-from energysplit.growth.setup import prepare
+from energysplit.growth.setup import layout, prepare
 from energysplit.recipe import Recipe
 from energysplit.splitting import lobpcg, rmsprop
-from energysplit.splitting.capture import bends
 from energysplit.types import Cost, SplitGroup
 
 
@@ -78,16 +77,14 @@ def plan(recipe: Recipe) -> GrowthPlan:
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
         device=str(setup.session.device),
-        warnings=_warnings(
-            recipe, setup.seed.groups, set(bends(setup.seed, recipe.index.curvature, recipe.index.linear))
-        ),
+        warnings=_warnings(recipe, setup.seed.groups, set(layout(recipe, setup.seed).shapes)),
     )
 
 
 def _sweeps(recipe: Recipe, seed: Network) -> int:
-    """Passes over the sample the eigen-solver will make."""
+    """Passes over the sample the eigen-solver will make; the exact one makes one for each number of a neuron."""
     if recipe.index.method == "exact":
-        return max((seed.weight(name)[0].numel() for name, group in seed.groups.items() if group.splittable), default=0)
+        return max((dims for _, dims in layout(recipe, seed).shapes.values()), default=0)
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
 
 

@@ -17,6 +17,8 @@ from energysplit.graph import Network, trace
 from energysplit.recipe import Recipe
 from energysplit.splitting import exact
 from energysplit.splitting.capture import Loss
+from energysplit.splitting.layout import Layout
+from energysplit.splitting.plan import segments
 from energysplit.train.session import Session
 from energysplit.types import Budget, Cost, CostRecord
 
@@ -88,7 +90,7 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     _check_images(recipe, len(splits.train))
     seed = _seed(recipe, splits)
     if recipe.index.method == "exact" and recipe.growth.stages > 0:
-        exact.check_size({name: seed.weight(name).shape for name, group in seed.groups.items() if group.splittable})
+        exact.check_size(layout(recipe, seed).shapes)
     budgets = tuple(Budget(budget.provider, budget.limit, budget.scope) for budget in recipe.budget)
     seed_price = {
         name: NetworkPricer(seed, budget.provider).price().value
@@ -123,6 +125,13 @@ def _seed(recipe: Recipe, splits: data.Splits) -> Network:
         module = models.build(recipe.model.name, **recipe.model.args)
     models.check_image(module, splits.image_shape, splits.classes)
     return trace(module, torch.zeros(2, *splits.image_shape))
+
+
+def layout(recipe: Recipe, net: Network) -> Layout:
+    """What directions of this recipe's indices are made of; the groups that have none are left out."""
+    index = recipe.index
+    taking_part = {name for segment in segments(net, index.curvature, index.linear) for name in segment.groups}
+    return Layout(net, [name for name in net.groups if name in taking_part], index.linear == "outgoing")
 
 
 def cost_record(cost: Cost) -> CostRecord:

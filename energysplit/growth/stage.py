@@ -14,7 +14,7 @@ from energysplit.allocation import allocate
 from energysplit.graph import Network
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
-from energysplit.growth.step import take_step
+from energysplit.growth.step import directions, take_step
 from energysplit.splitting import splitting_index
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import group_norms, split, split_state
@@ -169,11 +169,10 @@ def start_of_next(
     state: TrainingState, index: dict[str, SplitIndex], chosen: dict[str, list[int]], step: dict[str, float]
 ) -> TrainingState:
     """What the next stage starts from, bit for bit the same whether computed now or again after a resume."""
-    directions = {name: index[name].direction for name in chosen}
     return TrainingState(
         stage=state.stage + 1,
         epoch=0,
-        net=split(state.net, chosen, directions, step),
+        net=split(state.net, chosen, step=step, **directions(index, chosen)),
         optimiser=split_state(state.net, chosen, state.optimiser),
     )
 

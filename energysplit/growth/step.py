@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from energysplit.errors import CheckFailed
@@ -12,6 +14,7 @@ from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import choose_step, function_error, group_norms, split
+from energysplit.surgery.apply import Directions
 from energysplit.types import SplitIndex, StepRecord
 
 SMALL_STEP = 0.01
@@ -44,7 +47,7 @@ def take_step(
             f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
             "allowed (growth.function_tolerance); nothing was kept of this split, the trained stage before it is intact"
         )
-    directions = {name: index[name].direction for name in chosen}
+    ways = directions(index, chosen)
 
     def loss(network: Network) -> float:
         return _mean_loss(network, held_out, setup.loss)
@@ -57,7 +60,7 @@ def take_step(
         size=recipe.size if recipe.policy in ("fixed", "relative") else recipe.largest,
         tolerance=recipe.tolerance,
         loss_before=before,
-        loss_after=lambda size: loss(split(net, chosen, directions, size)),
+        loss_after=lambda size: loss(split(net, chosen, step=size, **ways)),
     )
     norms = group_norms(net, list(chosen))
     shorter = min(1.0, *(SMALL_STEP * norms[name] / size for name, size in choice.size.items()))
@@ -69,13 +72,21 @@ def take_step(
         loss_before=before,
         predicted_change=predicted[0],
         predicted_stderr=predicted[1],
-        realised_change=loss(split(net, chosen, directions, choice.size)) - before,
+        realised_change=loss(split(net, chosen, step=choice.size, **ways)) - before,
         small_predicted_change=predicted[0] * shorter**2,
-        small_realised_change=loss(split(net, chosen, directions, small)) - before,
+        small_realised_change=loss(split(net, chosen, step=small, **ways)) - before,
         function_error=error,
         function_tolerance=tolerance,
     )
     return record, every[1]
+
+
+def directions(index: Mapping[str, SplitIndex], chosen: Mapping[str, Sequence[int]]) -> dict[str, Directions]:
+    """How the copies of the chosen neurons move apart, as `split` takes it."""
+    return {
+        "directions": {name: index[name].direction for name in chosen},
+        "outgoing": {name: index[name].outgoing for name in chosen},
+    }
 
 
 def _mean_loss(net: Network, batches: Batches, loss_fn: Loss) -> float:
@@ -108,5 +119,4 @@ def _held_out_sums(
     for name, channels in chosen.items():
         split_only[name][channels] = step[name] ** 2 / 2
     every = {name: torch.ones_like(found.value) for name, found in index.items()}
-    directions = {name: found.direction[net.groups[name].producers[0]] for name, found in index.items()}
-    return operator.sums(directions, [split_only, every])
+    return operator.sums(operator.vectors_of(index), [split_only, every])

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from energysplit.errors import CheckpointError, EnergysplitError, InputError
 from energysplit.graph import Network, trace
+from energysplit.graph.edit import resized, shapes_at
 from energysplit.models import build, names
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.environment import package_version
 from energysplit.output.tensors import load_tensors, save_tensors
-from energysplit.surgery import resize
 
 FORMAT_VERSION = 1
 NETWORK_FILE = "network.json"
@@ -96,7 +96,7 @@ def write(net: Network, folder: Path | str) -> str:
         InputError: the builder's arguments are not JSON, or the state holds something else than tensors.
     """
     folder = Path(folder)
-    state = net.module.state_dict()
+    state = _state(net)
     if unknown := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"{unknown[0]!r} of the model's state is a {type(state[unknown[0]]).__name__}, not a tensor")
     digest = save_tensors(folder / WEIGHTS_FILE, state)
@@ -153,11 +153,10 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
     except InputError as error:
         raise CheckpointError(f"{file}: the seed can't be traced: {error}") from error
     _check_widths(net, description.widths, tensors, folder)
-    net = resize(net, description.widths)
+    net = resized(net, description.widths)
     try:
-        # assign: each tensor keeps the dtype it was saved in.
-        net.module.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
+        _fill(net.module, tensors)
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit the network: {error}") from error
     net.module.eval()
     return net
@@ -233,9 +232,9 @@ def _check_widths(net: Network, widths: Mapping[str, int], tensors: Mapping[str,
             f"{folder / NETWORK_FILE}: widths of groups {sorted(widths)} given, {sorted(net.widths)} expected; "
             "is model= the seed this checkpoint was grown from?"
         )
-    expected = {name: list(tensor.shape) for name, tensor in net.module.state_dict().items()}
-    for slot in net.slots:
-        expected[slot.tensor][slot.dim] = widths[slot.group] * slot.block
+    widened = shapes_at(net, widths)
+    first = _first_names(net.module)
+    expected = {name: list(widened.get(first.get(name, name), tensor.shape)) for name, tensor in _state(net).items()}
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())
         raise CheckpointError(
@@ -248,6 +247,49 @@ def _check_widths(net: Network, widths: Mapping[str, int], tensors: Mapping[str,
                 f"{folder / WEIGHTS_FILE}: tensor {name!r} has shape {list(tensors[name].shape)}, {shape} expected "
                 f"from the widths in {NETWORK_FILE}"
             )
+
+
+def _state(net: Network) -> dict[str, Any]:
+    """The module's state, with the buffers that it would not save but that run along channels."""
+    state = dict(net.module.state_dict())
+    for name, tensor in net.module.named_buffers():
+        if name not in state and any(slot.tensor == name for slot in net.slots):
+            state[name] = tensor.detach()
+    return state
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors in place of the module's, each in the dtype it was saved in; tied ones stay tied.
+
+    Raises:
+        ValueError: names of one tied tensor come with different numbers.
+    """
+    held = dict(module.named_parameters(remove_duplicate=False))
+    first = _first_names(module)
+    parameters = {
+        name: nn.Parameter(tensors[name], requires_grad=parameter.requires_grad)
+        for name, parameter in module.named_parameters()
+    }
+    state = module.state_dict()  # with the versions of its modules, which some of them ask for
+    for name in state:
+        origin = first[name] if first[name] in tensors else name
+        state[name] = parameters[origin] if name in held else tensors[origin]
+        if name != origin and not torch.equal(tensors[name], tensors[origin]):
+            raise ValueError(f"{name!r} and {origin!r} are one tensor, but the file has two")
+    module.load_state_dict(state, strict=True, assign=True)
+    for name in tensors.keys() - state.keys():
+        owner, _, key = name.rpartition(".")
+        setattr(module.get_submodule(owner), key, tensors[name])
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Every name of each parameter and buffer -> its first one."""
+    named = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
 
 
 def _integers(value: Any) -> list[int]:

@@ -13,6 +13,8 @@ from energysplit.types import SplitIndex
 
 INDEX_FILE = "index.safetensors"
 
+_KINDS = ("direction", "outgoing")
+
 
 def save_index(path: Path | str, index: Mapping[str, SplitIndex]) -> str:
     """Write the indices of all groups; returns the SHA-256 of the file."""
@@ -25,8 +27,9 @@ def save_index(path: Path | str, index: Mapping[str, SplitIndex]) -> str:
             values = getattr(found, key)
             if values is not None:
                 tensors[f"{name}/{key}"] = values
-        for producer, direction in found.direction.items():
-            tensors[f"{name}/direction/{producer}"] = direction
+        for kind in _KINDS:
+            for layer, direction in getattr(found, kind).items():
+                tensors[f"{name}/{kind}/{layer}"] = direction
         facts[name] = {
             "images": found.images,
             "solver": found.solver,
@@ -47,11 +50,7 @@ def load_index(path: Path | str) -> dict[str, SplitIndex]:
         return {
             name: SplitIndex(
                 value=tensors[f"{name}/value"],
-                direction={
-                    key.removeprefix(f"{name}/direction/"): tensor
-                    for key, tensor in tensors.items()
-                    if key.startswith(f"{name}/direction/")
-                },
+                **{kind: _by_layer(tensors, f"{name}/{kind}/") for kind in _KINDS},
                 stderr=tensors.get(f"{name}/stderr"),
                 residual=tensors[f"{name}/residual"],
                 images=int(facts["images"]),
@@ -64,3 +63,8 @@ def load_index(path: Path | str) -> dict[str, SplitIndex]:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} holds no splitting indices ({type(error).__name__}: {error})") from error
+
+
+def _by_layer(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Layer -> the tensor stored for it."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -31,6 +31,7 @@ _CURVATURE = {
 _LINEAR = {
     "skip": "skip: groups without a nonlinearity have index 0 and are left alone",
     "unit": "unit: groups without a nonlinearity are given the second derivative 1, the paper's surrogate",
+    "outgoing": "outgoing: offspring may differ in their outgoing weights too, so groups without a nonlinearity grow",
 }
 
 

@@ -124,8 +124,10 @@ class IndexRecipe(_Section):
     curvature: Literal["exact", "producer"] = Field(
         default="exact", description="through all followers (exact), or at the next nonlinearity only, as in the paper"
     )
-    linear: Literal["skip", "unit"] = Field(
-        default="skip", description="groups without a nonlinearity: left alone, or the paper's sigma'' = 1"
+    linear: Literal["skip", "unit", "outgoing"] = Field(
+        default="skip",
+        description="groups without a nonlinearity: left alone (skip), or the paper's sigma'' = 1 (unit); outgoing: "
+        "the offspring of every group may differ in their outgoing weights too, so that linear groups grow as well",
     )
     images: Count = Field(default=2048, description="images the directions are found on")
     held_out_images: Count = Field(default=2048, description="other images the indices are reported on")
@@ -133,6 +135,12 @@ class IndexRecipe(_Section):
     sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
     kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
     growing: bool = Field(default=False, description="whether lobpcg's first sweeps see a quarter of the images")
+
+    @model_validator(mode="after")
+    def _outgoing_needs_exact(self) -> IndexRecipe:
+        if self.linear == "outgoing" and self.curvature != "exact":
+            raise ValueError("linear = 'outgoing' needs curvature = 'exact', which follows neurons to their consumers")
+        return self
 
 
 class StepRecipe(_Section):

@@ -15,6 +15,11 @@ CASES = {
     "depthwise": LayerCase("conv2d", 8, 8, (5, 5), groups=8, in_size=(16, 16), out_size=(16, 16), batch_norm=True),
     "conv1d": LayerCase("conv1d", 8, 16, (1, 5), in_size=(1, 32), out_size=(1, 28)),
     "linear": LayerCase("linear", 64, 10, bias=True),
+    "grouped": LayerCase("conv2d", 8, 16, (3, 3), groups=4, in_size=(16, 16), out_size=(16, 16), bias=True),
+    "multiplier": LayerCase("conv2d", 8, 24, (3, 3), groups=8, in_size=(16, 16), out_size=(16, 16), bias=True),
+    "shared": LayerCase("conv2d", 8, 16, in_size=(16, 16), out_size=(16, 16), bias=True, shared=True),
+    "attention": LayerCase("other", 0, 0, in_size=(1, 16), out_size=(1, 16), macs=4096, params=1056),
+    "scale": LayerCase("other", 8, 8, params=8),
     "norm": LayerCase("batch_norm", 8, 8, groups=8, in_size=(16, 16), out_size=(16, 16), batch_norm=True),
 }
 
@@ -43,8 +48,11 @@ def test_price_is_consistent(provider: CostProvider, case: LayerCase) -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_more_channels_never_cost_less(provider: CostProvider, case: LayerCase) -> None:
-    if case.op == "batch_norm" or case.depthwise:
-        wider = [replace(case, in_channels=count, out_channels=count, groups=count) for count in (8, 16, 64)]
+    if case.op == "other":
+        wider = [replace(case, macs=case.macs * k, params=case.params * k) for k in (1, 2, 8)]
+    elif case.groups == case.in_channels:  # depthwise, or a batch norm: as many filters a channel as before
+        each = case.out_channels // case.in_channels
+        wider = [replace(case, in_channels=n, out_channels=n * each, groups=n) for n in (8, 16, 64)]
     else:
         wider = [replace(case, in_channels=case.in_channels * k, out_channels=case.out_channels * k) for k in (1, 2, 8)]
     prices = [provider.price(one).value for one in wider]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import branched
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import energysplit as es
+from energysplit.costs import NetworkPricer
 from energysplit.models import build
 
 
@@ -44,6 +46,23 @@ def test_marginal_prices_are_those_of_networks_really_split(name: str) -> None:
             grown = es.trace(es.split(net, {group.name: [0]}).module, net.example_input)
             assert es.price(grown, provider).value - before == marginal[group.name], (provider, group.name)
     assert es.price(grown, "params").value == sum(weight.numel() for weight in grown.module.parameters())
+
+
+@pytest.mark.parametrize("family", branched.FAMILIES)
+def test_branched_networks_are_priced_whole(family: str) -> None:
+    """Shared dimensions, several runs, blocks, shared weights: counted as torch does, before and after splits."""
+    net = branched.network(family)
+    grown = es.split(net, {name: [0, net.widths[name] - 1] for name in branched.splittable(net)})
+    for each in (net, grown):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            each.module.eval()(each.example_input[:1])
+        assert es.price(each, "macs").value == counter.get_total_flops() / 2
+        assert es.price(each, "params").value == sum(weight.numel() for weight in each.module.parameters())
+    for provider in ("macs", "params"):
+        assert NetworkPricer(net, provider).price(grown.widths) == es.price(grown, provider)
+        before, marginal = es.price(net, provider).value, es.marginal_price(net, provider)
+        for name in branched.splittable(net):
+            assert es.price(es.split(net, {name: [0]}), provider).value - before == marginal[name], (provider, name)
 
 
 def test_params_of_batch_norms_without_scale() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_built_in_providers() -> None:
     assert {"macs", "params"} <= set(names())
     assert cost_provider("macs").price(CASE) == Cost.exact(16 * 8 * 9 * 16, "MAC")
     assert cost_provider("params").price(CASE) == Cost.exact(16 * 8 * 9 + 16 + 32, "param")
+
+
+def test_what_is_not_a_convolution_is_priced_as_it_says() -> None:
+    attention = LayerCase("other", 0, 0, in_size=(1, 16), out_size=(1, 16), macs=4096, params=1056)
+    assert cost_provider("macs").price(attention) == Cost.exact(4096, "MAC")
+    assert cost_provider("params").price(attention) == Cost.exact(1056, "param")
+
+
+def test_shared_weights_work_again_but_are_stored_once() -> None:
+    again = replace(CASE, shared=True, params=32)  # its batch norm is its own
+    assert cost_provider("macs").price(again) == cost_provider("macs").price(CASE)
+    assert cost_provider("params").price(again) == Cost.exact(32, "param")
 
 
 def test_objects_and_classes_pass_through() -> None:

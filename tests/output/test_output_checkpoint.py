@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import branched
 import pytest
 import torch
 from torch import nn
@@ -115,6 +116,67 @@ def test_a_users_own_model_needs_a_seed(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in seed.state_dict().items())
     with pytest.raises(CheckpointError, match="is model= the seed this checkpoint was grown from"):
         load(folder, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
+
+
+@pytest.mark.parametrize("family", branched.FAMILIES)
+def test_branched_networks_come_back_whole(tmp_path: Path, family: str) -> None:
+    """Several groups in one dimension, tied weights, buffers that a module does not save."""
+    seed = branched.network(family)
+    net = split(seed, {name: [0, seed.widths[name] - 1] for name in branched.splittable(seed)})
+    next(iter(net.module.parameters())).requires_grad_(False)
+    folder = save(net, tmp_path / "c")
+    fresh = branched.FAMILIES[family]()
+    next(iter(fresh.parameters())).requires_grad_(False)
+    loaded = load(folder, fresh)
+    x = torch.randn_like(net.example_input)
+    assert torch.equal(loaded.module(x), net.module(x))
+    assert loaded.groups == net.groups
+    assert loaded.layers == net.layers
+    assert set(loaded.slots) == set(net.slots)
+    assert [name for name, _ in loaded.module.named_parameters()] == [name for name, _ in net.module.named_parameters()]
+    assert [p.requires_grad for p in loaded.module.parameters()] == [p.requires_grad for p in net.module.parameters()]
+    more = split(loaded, {branched.splittable(loaded)[0]: [1]})
+    torch.testing.assert_close(more.module(x), net.module(x))
+
+
+def test_tied_weights_that_differ_in_the_file_are_refused(tmp_path: Path) -> None:
+    net = branched.network("tied")
+    net.module.other.weight = nn.Parameter(net.module.one.weight + 1)
+    save(net, tmp_path / "c")
+    with pytest.raises(
+        CheckpointError, match=r"'other\.weight' and 'one\.weight' are one tensor, but the file has two"
+    ):
+        load(tmp_path / "c", branched.Tied())
+
+
+class Versioned(nn.Sequential):
+    """A model that asks which version of itself wrote the state it loads, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *rest: Any) -> None:
+        assert metadata.get("version") == 2
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_modules_are_told_their_version(tmp_path: Path) -> None:
+    net = split(trace(Versioned(*own_model()).eval(), torch.randn(1, 1, 8, 8)), {"0": [1]})
+    loaded = load(save(net, tmp_path / "c"), Versioned(*own_model()))
+    assert torch.equal(loaded.module(net.example_input), net.module(net.example_input))
+
+
+LOGITS = [[-0.05524781718850136, 0.09108588099479675], [0.005089344456791878, -0.03241632506251335]]
+
+
+def test_a_checkpoint_of_the_first_version_still_loads() -> None:
+    """Written by version 0.1.0, when only chains of layers could grow."""
+    net = load(Path(__file__).parent / "first_version")
+    assert net.widths == {"blocks.0.conv": 4, "blocks.1.conv": 3, "classifier": 2}
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 1, 6, 6, generator=generator)
+    expected = torch.tensor(LOGITS)
+    torch.testing.assert_close(net.module(x), expected)
+    assert [name for name, group in net.groups.items() if group.splittable] == ["blocks.0.conv", "blocks.1.conv"]
 
 
 @pytest.mark.parametrize("file", [NETWORK_FILE, WEIGHTS_FILE])

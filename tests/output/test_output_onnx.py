@@ -119,7 +119,7 @@ def test_another_shape_is_caught(exported: tuple[Network, Path]) -> None:
 
 
 def test_the_exporter_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    net = Network(network().module.double(), torch.zeros(1, 3, 8, 8, dtype=torch.float64), {}, (), (), {})
+    net = Network(network().module.double(), torch.zeros(1, 3, 8, 8, dtype=torch.float64), {}, (), (), {}, None)
     parity = export_with_parity(net, tmp_path / "model.onnx", batch=1)
     assert parity.relative < 1e-5
     assert capfd.readouterr() == ("", "")

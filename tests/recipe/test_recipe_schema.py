@@ -46,6 +46,7 @@ BASE = {
         ("train.milestones=[0.8, 0.2]", "milestones: expected fractions that rise"),
         ("train.milestones=[1.5]", "milestones"),
         ("index.method=lobcpg", "expected 'lobpcg', 'rmsprop' or 'exact'.*did you mean 'lobpcg'"),
+        ("index.linear=outgoin", "expected 'skip', 'unit' or 'outgoing'.*did you mean 'outgoing'"),
         ("index.images=0", "index.images: expected a whole number >= 1"),
         ("step.size=0", "step.size: expected a number > 0"),
         ("step.tolerance=0.9", "step.tolerance: expected a number >= 1"),
@@ -72,6 +73,13 @@ def test_bounds_are_checked_and_said(text, message):
 def test_nesterov_needs_momentum():
     with pytest.raises(RecipeError, match=r"nesterov = true needs momentum > 0"):
         override(from_dict(BASE), ["train.nesterov=true", "train.momentum=0.0"])
+
+
+def test_outgoing_directions_need_exact_curvature():
+    index = override(from_dict(BASE), ["index.linear=outgoing"]).index
+    assert (index.linear, index.curvature) == ("outgoing", "exact")
+    with pytest.raises(RecipeError, match=r"index: linear = 'outgoing' needs curvature = 'exact'"):
+        override(from_dict(BASE), ["index.linear=outgoing", "index.curvature=producer"])
 
 
 def test_two_limits_for_one_price_are_refused_but_two_scopes_are_not():

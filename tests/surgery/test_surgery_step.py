@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import branched
 import cases
 import pytest
 import torch
@@ -15,6 +16,24 @@ def test_group_norm_is_the_root_mean_square_of_row_norms():
     net = cases.network("cnn")
     rows = net.module.get_submodule("0").weight.flatten(1).norm(dim=1)
     assert group_norms(net, ["0"])["0"] == pytest.approx(float(rows.detach().square().mean().sqrt()))
+
+
+@pytest.mark.parametrize("family", branched.FAMILIES)
+def test_group_norms_are_over_all_rows_that_move(family):
+    """Several producers, several rows of one, blocks of rows; gates do not count."""
+    net = branched.network(family)
+    names = branched.splittable(net)
+    for name, norm in group_norms(net, names).items():
+        rows = [
+            net.module.get_parameter(slot.tensor).detach()[channel].flatten()
+            for slot in net.slots
+            if slot.group == name
+            and slot.tensor.removesuffix(".weight") in net.groups[name].movers
+            and not slot.span.dim
+            for channel in slot.span.index(net.widths[name])
+        ]
+        per_neuron = torch.stack([row.square().sum() for row in rows]).reshape(-1, net.widths[name]).sum(0)
+        assert norm == pytest.approx(float(per_neuron.mean().sqrt())), name
 
 
 def test_fixed_is_absolute_and_relative_follows_the_norm():
