@@ -59,12 +59,14 @@ def show(out: Console, title: str, table: Table) -> None:
     out.print()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: int = 1) -> Table:
-    """A table; the first `words` columns are words, the others numbers. Nothing is cut off."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: int = 1, wraps: int | None = None) -> Table:
+    """A table; the first `words` columns are words, the others numbers. Nothing is cut off.
+
+    Where a terminal is too narrow, column `wraps` is wrapped, the last words if not given; all others stay whole.
+    """
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=any(columns))
     for number, column in enumerate(columns):
-        # Where a terminal is too narrow, only explanations wrap: names and numbers stay whole.
-        whole = number == 0 or number >= words
+        whole = number != (words - 1 if wraps is None else wraps)
         made.add_column(column, justify="left" if number < words else "right", overflow="fold", no_wrap=whole)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))

@@ -15,17 +15,16 @@ def export(
     ] = None,
 ) -> None:
     """Export the last stage's network to ONNX, and compare it in ONNX Runtime."""
-    from energysplit.cli.run_folder import last_stage
+    from energysplit.cli.run_folder import last_stage, load_stage
     from energysplit.errors import InputError
 
     stage = last_stage(run)
     path = out or run / "model.onnx"
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: no folder {path.parent}; make it first or choose another")
-    from energysplit.output.checkpoint import load
     from energysplit.output.onnx_export import export_with_parity
 
-    parity = export_with_parity(load(stage), path)
+    parity = export_with_parity(load_stage(run, stage), path)
     typer.echo(
         f"{parity.path}: stage {stage.name}; ONNX Runtime differs from torch by at most {parity.absolute:.2g} "
         f"({parity.relative:.2g} of the largest output) on {parity.images} random images"

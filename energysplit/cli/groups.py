@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from energysplit.cli.console import si, table
+from energysplit.cli.console import show, si, table
 from energysplit.types import SplitGroup
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
 
-def groups_table(
-    groups: Mapping[str, SplitGroup], marginal: Mapping[str, Mapping[str, float]], units: Mapping[str, str]
-) -> Table:
-    """Groups with their channels, the price of one more neuron, and why some can't be split.
+def show_groups(
+    out: Console,
+    groups: Mapping[str, SplitGroup],
+    marginal: Mapping[str, Mapping[str, float]],
+    units: Mapping[str, str],
+) -> None:
+    """Print groups with the layers that write them, channels and prices, then why some can't be split.
 
     Args:
+        out: where to.
         groups: by name.
         marginal: provider name -> group -> price of one more neuron.
         units: provider name -> unit.
     """
     rows = []
     for name, group in groups.items():
-        prices = [si(marginal[provider][name], unit) for provider, unit in units.items()]
-        rows.append((name, "yes" if group.splittable else f"no: {group.reason}", group.channels, *prices))
-    columns = ("group", "can be split", "channels", *(f"+1, {provider}" for provider in units))
-    return table(columns, rows, words=2)
+        # A frozen group's channels are not followed everywhere they go, so that neither is their price.
+        prices = [si(marginal[key][name], unit) if group.splittable else "-" for key, unit in units.items()]
+        rows.append((name, "yes" if group.splittable else "no", len(group.producers), group.channels, *prices))
+    columns = ("group", "split", "producers", "channels", *(f"+1, {provider}" for provider in units))
+    show(out, "groups, and the price of one more neuron in each", table(columns, rows, words=2, wraps=0))
+    reasons = [(name, group.reason) for name, group in groups.items() if not group.splittable]
+    if reasons:
+        show(out, "groups that can't be split, and why", table(("group", "reason"), reasons, words=2))

@@ -87,14 +87,13 @@ def show_result(result: GrowthResult, out: Console) -> None:
 def show_plan(plan: GrowthPlan, out: Console) -> None:
     """Print what a growth would do."""
     from energysplit.cli.console import cost, facts, show, si, table
-    from energysplit.cli.groups import groups_table
+    from energysplit.cli.groups import show_groups
 
     image = " x ".join(str(size) for size in plan.image_shape)
     show(out, "dry run: nothing is written", facts({"model": plan.model, "image": image, "device": plan.device}))
     show(out, "price of the seed", facts({name: cost(price) for name, price in plan.prices.items()}))
     units = {name: price.unit for name, price in plan.prices.items()}
-    groups = groups_table(plan.groups, plan.marginal, units)
-    show(out, "groups, and the price of one more neuron in each", groups)
+    show_groups(out, plan.groups, plan.marginal, units)
     rows = [
         (budget["name"], budget["scope"], *(si(budget[key], budget["unit"]) for key in ("limit", "present")))
         for budget in plan.budgets

@@ -18,7 +18,11 @@ MULTIPLIERS = (1.0, 0.75, 0.5, 0.25)
 
 def price(
     target: Annotated[
-        str, typer.Argument(help="Name of a model, a recipe file, or a run folder.", metavar="MODEL|RECIPE|RUN")
+        str,
+        typer.Argument(
+            help="A model (its name; torchvision:NAME; timm:NAME; module:callable), a recipe file, or a run folder.",
+            metavar="MODEL|RECIPE|RUN",
+        ),
     ],
     provider: Annotated[
         list[str] | None,
@@ -27,12 +31,12 @@ def price(
         ),
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", metavar="C,H,W", help="Image shape of a model; default: the model's own.")
+        str | None, typer.Option("--image", metavar="C,H,W", help="Image shape of a model; needed for module:callable.")
     ] = None,
 ) -> None:
     """Print the price of a network, and of one more neuron in each group."""
     from energysplit.cli.console import console, cost, facts, show
-    from energysplit.cli.groups import groups_table
+    from energysplit.cli.groups import show_groups
     from energysplit.costs import NetworkPricer, cost_provider
 
     providers = {name: cost_provider(name) for name in provider or ("macs", "params")}
@@ -41,12 +45,13 @@ def price(
     out = console()
     shape = " x ".join(str(size) for size in net.example_input.shape[1:])
     show(out, f"{label}, image {shape}", facts({name: cost(pricer.price()) for name, pricer in pricers.items()}))
+    _compare_with_torch(out, net)
     if model is not None:
         _print_multipliers(out, model, tuple(net.example_input.shape[1:]), providers)
     widths = net.widths
     marginal = {name: {group: pricer.marginal(widths, group) for group in widths} for name, pricer in pricers.items()}
     units = {name: found.unit for name, found in providers.items()}
-    show(out, "groups, and the price of one more neuron in each", groups_table(net.groups, marginal, units))
+    show_groups(out, net.groups, marginal, units)
 
 
 def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Network, str | None]:
@@ -54,33 +59,31 @@ def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Netw
     from energysplit import models
 
     path = Path(target)
-    if target in models.names() or (":" in target and not path.exists()):
-        net = _trace(models.build(target), image or models.default_image(target))
-        return f"model {target}", net, target if target in models.names() else None
-    if path.is_dir():
-        from energysplit.cli.run_folder import last_stage
-        from energysplit.output.checkpoint import load
+    if target not in models.names():
+        if path.is_dir():
+            from energysplit.cli.run_folder import last_stage, load_stage
 
-        _refuse_image(image, "a run")
-        stage = last_stage(path)
-        return f"run {path}, stage {stage.name}", load(stage), None
-    if path.is_file() or path.suffix == ".toml":
-        _refuse_image(image, "a recipe")
-        return f"recipe {path}", _seed_of(path), None
-    if len(path.parts) > 1:
-        raise InputError(f"{target}: no such file or folder; expected a model, a recipe file or a run folder")
-    # Says that the name is unknown, with the nearest known one.
-    return target, _trace(models.build(target), models.default_image(target)), None
+            _refuse_image(image, "a run")
+            stage = last_stage(path)
+            return f"run {path}, stage {stage.name}", load_stage(path, stage), None
+        if path.is_file() or path.suffix == ".toml":
+            _refuse_image(image, "a recipe")
+            return f"recipe {path}", _seed_of(path), None
+        if len(path.parts) > 1:
+            raise InputError(f"{target}: no such file or folder; expected a model, a recipe file or a run folder")
+    name = models.resolve(target)
+    net = _trace(models.build(name), image or models.default_image(name))
+    return f"model {name}", net, name if name in models.names() else None
 
 
 def _seed_of(path: Path) -> Network:
-    """The seed of a recipe. Its data need not be there."""
+    """The seed of a recipe. Its data and its trained weights need not be there."""
     from energysplit import data, models
     from energysplit.recipe import load
 
     recipe = load(path)
     shape = data.image_shape(recipe.data.name, recipe.data.image_size)
-    return _trace(models.build(recipe.model.name, **recipe.model.args), shape)
+    return _trace(models.build_seed(recipe.model.name, recipe.model.args), shape)
 
 
 def _trace(module: Any, image: tuple[int, int, int]) -> Network:
@@ -89,6 +92,27 @@ def _trace(module: Any, image: tuple[int, int, int]) -> Network:
     from energysplit.graph import trace
 
     return trace(module, torch.zeros(1, *image))
+
+
+def _compare_with_torch(out: Any, net: Network) -> None:
+    """A line that says so if the multiply-accumulates counted are not those torch counts when the module runs."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from energysplit.costs import price as network_price
+    from energysplit.graph.trace import evaluating
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see inside its one big operation
+        with evaluating(net.module), FlopCounterMode(display=False) as counter, torch.no_grad():
+            net.module(net.example_input)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    counted = counter.get_total_flops() / 2 / len(net.example_input)
+    macs = network_price(net, "macs").value
+    if macs != counted:
+        out.print(f"warning: {macs:,.0f} MACs counted here, {counted:,.0f} by torch.utils.flop_counter", markup=False)
 
 
 def _print_multipliers(out: Any, model: str, image: tuple[int, ...], providers: dict[str, CostProvider]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from energysplit.errors import RunError
+
+if TYPE_CHECKING:
+    from energysplit.graph import Network
 
 
 def last_stage(run: Path) -> Path:
@@ -21,3 +26,38 @@ def last_stage(run: Path) -> Path:
     if not stages:
         raise RunError(f"{run}: no finished stage in {run / 'stages'}; expected a folder that `energysplit grow` wrote")
     return stages[max(stages)]
+
+
+def load_stage(run: Path, stage: Path) -> Network:
+    """The network of a stage of a run, grown from the seed that the run's recipe names.
+
+    A seed of the user's own ("module:callable") is imported, as `grow --resume` does: a run folder is trusted as its
+    recipe is. Trained weights the seed started from are not needed.
+    """
+    from energysplit import models
+    from energysplit.output.checkpoint import load
+
+    model = recipe(run).get("model") if (run / "recipe.json").exists() else None
+    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+        return load(stage)
+    return load(stage, models.build_seed(model["name"], model.get("args", {})))
+
+
+def recipe(run: Path) -> dict[str, Any]:
+    """The resolved recipe a run folder holds.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    file = run / "recipe.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
+        ) from None
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
+    return found

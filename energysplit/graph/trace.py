@@ -73,14 +73,25 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
             other, constants = _symbolic(model)
             trained = _differ(graph, other)
             if trained:
-                fake = FakeTensorMode(allow_non_fake_inputs=True)
-                Walk(model, labels, constants, fake).run(other, example_input)
+                _walk_training(
+                    Walk(model, labels, constants, FakeTensorMode(allow_non_fake_inputs=True)), other, example_input
+                )
         net = _network(model, example_input, labels, walk)
         reasons = trial(net, trained)
     for name, reason in reasons.items():
         net.groups[name] = replace(net.groups[name], splittable=False, reason=reason)
     _refuse_hopeless(net)
     return net
+
+
+def _walk_training(walk: Walk, graph: fx.Graph, example: Tensor) -> None:
+    try:
+        walk.run(graph, example)
+    except RuntimeError as error:
+        raise InputError(
+            f"{type(walk.model).__name__} runs on an example input of shape {tuple(example.shape)} in eval mode, but "
+            f"not in training mode: {str(error).splitlines()[0]}. Give one of the size it is trained on"
+        ) from error
 
 
 def _try(model: nn.Module, example: Tensor) -> None:

@@ -127,7 +127,7 @@ class Walk:
         try:
             if rule is None:
                 raise Refusal(reason)
-            outcome = rule(call)
+            outcome = _followed(rule, call)
             if call.marks and outcome.mark is None and outcome.kind in _CARRIES and isinstance(result, Tensor):
                 raise Refusal("its channels could not be followed")
             parameters = _parameters(call) if outcome.kind is Kind.OPAQUE else ()
@@ -207,6 +207,14 @@ def known(module: nn.Module) -> bool:
     if activations.of_module(module) is not None:
         return True
     return any(rules.rule_of(type(module)) is not None for rules in _MODULE_RULES)
+
+
+def _followed(rule: Rule, call: Call) -> Outcome:
+    """The rule's answer; arguments that no rule foresaw are a refusal."""
+    try:
+        return rule(call)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise Refusal(f"its arguments are not understood ({error})") from error
 
 
 def _result(node: fx.Node, module: nn.Module | None, args: Any, kwargs: Any) -> Any:

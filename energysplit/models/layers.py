@@ -1,4 +1,4 @@
-"""Building blocks of the chain models: a convolution with what follows it, the head, and the initial weights.
+"""Building blocks of the built-in models: a convolution with what follows it, the head, and the initial weights.
 
 All are `nn.Sequential`s with named parts, so that module names say what they are ("blocks.3.conv") and torch.fx sees
 a chain without any arithmetic on sizes.
@@ -20,17 +20,21 @@ def conv_block(
     *,
     kernel: int = 3,
     stride: int = 1,
+    groups: int = 1,
     batch_norm: bool = True,
-    act: str = "relu",
+    act: str | None = "relu",
     pool: bool = False,
 ) -> nn.Sequential:
-    """A "same"-padded convolution, batch norm (or a bias), activation, and optionally 2x2 max pooling."""
+    """A "same"-padded convolution, batch norm (or a bias), activation if any, and optionally 2x2 max pooling."""
     parts: OrderedDict[str, nn.Module] = OrderedDict(
-        conv=nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=not batch_norm)
+        conv=nn.Conv2d(
+            channels_in, channels_out, kernel, stride, padding=kernel // 2, groups=groups, bias=not batch_norm
+        )
     )
     if batch_norm:
         parts["norm"] = nn.BatchNorm2d(channels_out)
-    parts["act"] = activation(act)
+    if act is not None:
+        parts["act"] = activation(act)
     if pool:
         parts["pool"] = nn.MaxPool2d(2)
     return nn.Sequential(parts)

@@ -1,4 +1,4 @@
-"""Splitting indices of all neurons at once: operator, eigen-solvers, sampling."""
+"""Splitting indices of all neurons at once: tangent passes, operator, eigen-solvers, sampling."""
 
 from energysplit.splitting.estimate import splitting_index
 from energysplit.splitting.operator import SplittingOperator

@@ -1,213 +1,160 @@
-"""One forward and one backward pass to activations: all that the tangent pass needs of a batch.
-
-For each splittable group: the input of its producer, and along the way to the consumer each nonlinearity's first
-derivative and its curvature weight G sigma''(z), where G is the gradient of the loss at the nonlinearity's output.
-"""
+"""One forward and one backward pass to activations: all that the tangent passes need of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
-from energysplit.graph.activations import Activation
-from energysplit.graph.network import Kind, Step
+from energysplit.graph.network import Kind
 from energysplit.graph.trace import evaluating
+from energysplit.splitting import pieces
 from energysplit.splitting.curvature import derivatives
+from energysplit.splitting.pieces import Piece
+from energysplit.splitting.plan import Action, Segment, Step
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-_UNIT = Activation("unit", lambda z: z)
-
-
-@dataclass(frozen=True)
-class Bend:
-    """A nonlinearity on a group's way, on one batch.
-
-    slope: sigma'(z). weight: G sigma''(z), gradient of the mean loss included. Both shaped like z.
-    """
-
-    slope: Float[Tensor, "images channels ..."]
-    weight: Float[Tensor, "images channels ..."]
-
-
-@dataclass(frozen=True)
-class Link:
-    """A linear piece of a group's way: tangent in, tangent out."""
-
-    carry: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class GroupCapture:
-    """A group's tangent pass on one batch: the producer with its input, then links and bends up to the last bend."""
-
-    producer: nn.Module
-    source: Tensor
-    way: tuple[Bend | Link, ...]
-
-    def tangent(self, v: Tensor) -> Tensor:
-        """First-order change of the producer's output when its weight moves by `v`."""
-        layer = self.producer
-        match layer:
-            case nn.Conv2d():
-                return F.conv2d(self.source, v, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-            case nn.Conv1d():
-                return F.conv1d(self.source, v, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-            case nn.Linear():
-                return F.linear(self.source, v)
-        raise TypeError(f"no tangent rule for {type(layer).__name__}")
-
-    def quadratic(self, v: Tensor) -> Float[Tensor, "images channels"]:
-        """Each image's part of v^T S v of each neuron; summed over images it is the batch's v^T S v."""
-        t = self.tangent(v)
-        channels = t.shape[1]
-        total = t.new_zeros(t.shape[0], channels)
-        for piece in self.way:
-            if isinstance(piece, Link):
-                t = piece.carry(t)
-            else:
-                total = total + (piece.weight * t.square()).reshape(t.shape[0], channels, -1).sum(2)
-                t = piece.slope * t
-        return total
-
-    @property
-    def bytes(self) -> int:
-        """Memory the captured tensors hold."""
-        held = [self.source, *(x for p in self.way if isinstance(p, Bend) for x in (p.slope, p.weight))]
-        return sum(x.numel() * x.element_size() for x in held)
+Loss = Callable[[Any, Tensor], Tensor]
+Finish = Callable[[Mapping[fx.Node, Tensor]], Piece]
+"""Makes a piece from the gradients."""
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What one batch leaves for the tangent passes; loss: mean over its images."""
+    """What one batch leaves for the tangent passes.
 
-    groups: dict[str, GroupCapture]
+    pieces: of each segment, one a step. images: in the batch. loss: mean over them. bytes: memory that is held.
+    """
+
+    pieces: tuple[tuple[Piece, ...], ...]
     images: int
     loss: float
-
-    @property
-    def bytes(self) -> int:
-        """Memory the captured tensors hold."""
-        return sum(group.bytes for group in self.groups.values())
-
-
-def bends(net: Network, curvature: str, linear: str) -> dict[str, tuple[str, ...]]:
-    """Group -> names of the steps whose curvature counts; groups without any are left out.
-
-    curvature "exact": every nonlinearity up to the consumer. "producer": the one directly after the producer (batch
-    norm and other linear pieces may stand between), as in Wang et al. 2019, eq. 7.
-    linear "unit": a group without nonlinearity counts sigma'' = 1 at its producer's output, after batch norm (the
-    paper's code). "skip": it is left out.
-
-    Raises:
-        InputError: a rule is unknown.
-    """
-    if curvature not in ("exact", "producer") or linear not in ("skip", "unit"):
-        raise InputError(
-            f"curvature={curvature!r}, linear={linear!r} given; curvature 'exact' or 'producer' and linear 'skip' or "
-            "'unit' expected"
-        )
-    found = {}
-    for name, way in net.ways().items():
-        names = [step.name for step in way if step.kind is Kind.ACTIVATION]
-        if curvature == "producer":
-            before_other_filters = []
-            for step in way[1:]:
-                if step.kind is Kind.DEPTHWISE:
-                    break
-                before_other_filters.append(step.name)
-            names = [n for n in names if n in before_other_filters][:1]
-        if not names and linear == "unit":
-            norm = [step.name for step in way[1:2] if step.kind is Kind.NORM]
-            names = norm or [way[0].name]
-        if names:
-            found[name] = tuple(names)
-    return found
+    bytes: int
 
 
 def capture(
-    net: Network,
-    x: Tensor,
-    target: Tensor,
-    loss_fn: Loss,
-    counted: dict[str, tuple[str, ...]],
-    kink_beta: float,
+    net: Network, x: Tensor, target: Tensor, loss_fn: Loss, segments: Sequence[Segment], kink_beta: float
 ) -> Capture:
-    """Run one batch forward and backward to activations, in eval mode, and keep what the groups need.
+    """Run one batch forward and backward to activations, in eval mode, and keep what the segments need.
 
     Args:
         net: the network.
         x: input batch.
         target: what `loss_fn` compares with.
         loss_fn: (output, target) -> mean loss over the batch.
-        counted: group -> steps whose curvature counts (`bends`).
+        segments: the tangent passes.
         kink_beta: see `curvature.derivatives`.
 
     Raises:
         InputError: the loss is not a finite scalar.
     """
-    wanted = {name for names in counted.values() for name in names}
-    sources: dict[str, Tensor] = {}
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-    links: dict[str, Callable[[Tensor], Tensor]] = {}
+    steps: dict[fx.Node, list[Step]] = {}
+    for segment in segments:
+        for step in segment.steps:
+            steps.setdefault(step.op.node, []).append(step)
+    last = {source: op.node for op in net.ops for source in op.node.all_input_nodes}
+    watched: dict[fx.Node, Tensor] = {}
+    unfinished: dict[int, Finish] = {}
+    env: dict[fx.Node, Any] = {}
     with evaluating(net.module), _frozen(net.module), torch.enable_grad():
-        h = x
-        for step in net.steps:
-            if step.kind is Kind.MIX:
-                sources[step.name] = h.detach()
-            before = h
-            if step.kind is Kind.MAX_POOL:
-                assert step.pool is not None
-                h, positions = step.pool(h)
-                links[step.name] = _gatherer(positions)
+        for op in net.ops:
+            mine = steps.get(op.node, ())
+            positions = None
+            if op.kind is Kind.MAX_POOL and mine:
+                assert op.pool is not None
+                (source,) = op.node.all_input_nodes
+                env[op.node], positions = op.pool(env[source])
+            elif op.node.op == "placeholder":
+                env[op.node] = x if op.function is None else op.function()
             else:
-                h = step.call(h)
-                if step.kind is not Kind.ACTIVATION:
-                    links[step.name] = _linear_part(step)
-            if step.kind is Kind.ACTIVATION:
-                inputs[step.name] = before.detach()
-            if step.name in wanted:
-                if not h.requires_grad:
-                    h.requires_grad_()
-                outputs[step.name] = h
-        loss = loss_fn(h, target)
+                env[op.node] = op.run(net.module, env)
+            for step in mine:
+                unfinished[id(step)] = _prepared(step, net.module, env, kink_beta, positions)
+                if step.counts:
+                    watched[op.node] = _leaf(env[op.node])
+            for source in op.node.all_input_nodes:
+                if last[source] is op.node and not any(user.op == "output" for user in source.users):
+                    del env[source]
+        loss = loss_fn(fx.map_arg(net.output, env.__getitem__), target)
         if loss.dim() != 0 or not torch.isfinite(loss):
             raise InputError(
                 f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; "
                 "one finite mean loss is expected"
             )
-        gradients = (
-            dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values())), strict=True)) if outputs else {}
-        )
-    groups = {}
-    ways = net.ways()
-    for name, names in counted.items():
-        way: list[Bend | Link] = []
-        for step in ways[name]:
-            if step.kind is Kind.ACTIVATION:
-                assert step.activation is not None
-                slope, second = derivatives(step.activation, inputs[step.name], kink_beta)
-                weight = gradients[step.name] * second if step.name in names else torch.zeros_like(slope)
-                way.append(Bend(slope, weight))
-            else:
-                if step.kind is not Kind.MIX:
-                    way.append(Link(links[step.name]))
-                if step.name in names:  # linear = "unit": sigma'' = 1
-                    way.append(Bend(torch.ones_like(gradients[step.name]), gradients[step.name]))
-            if step.name == names[-1]:
-                break
-        producer = ways[name][0].module
-        assert producer is not None
-        groups[name] = GroupCapture(producer, sources[name], tuple(way))
-    return Capture(groups, len(x), float(loss.detach()))
+        env.clear()
+        gradients = _gradients(loss, watched)
+    made = tuple(tuple(unfinished.pop(id(step))(gradients) for step in segment.steps) for segment in segments)
+    return Capture(made, len(x), float(loss.detach()), _bytes(net.module, made))
+
+
+def _prepared(
+    step: Step, module: nn.Module, env: Mapping[fx.Node, Any], kink_beta: float, positions: Tensor | None
+) -> Finish:
+    """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result."""
+    op, node, sources = step.op, step.op.node, step.sources
+
+    def value(of: Any) -> Any:
+        found = env[of] if isinstance(of, fx.Node) else of
+        return found.detach() if isinstance(found, Tensor) else found
+
+    if step.action is Action.START:
+        made = pieces.start(op.layer, pieces.mixer_of(op, module, env), value(node.args[0]))
+    elif step.action is Action.READ:
+        mixer = pieces.mixer_of(op, module, env)
+        return lambda gradients: pieces.read(op.layer, mixer, sources[0], gradients[node])
+    elif step.action is Action.UNIT:
+        return lambda gradients: pieces.unit(node, gradients[node])
+    elif op.kind is Kind.ACTIVATION:
+        return partial(_bend, step, value(sources[0]), kink_beta)
+    elif op.kind is Kind.PRODUCT:
+        a, b = (arg if isinstance(arg, fx.Node) and arg in sources else None for arg in node.args)
+        values = (None if b is None else value(node.args[0]), None if a is None else value(node.args[1]))
+        return lambda gradients: pieces.product(op, (a, b), values, gradients.get(node))
+    elif op.kind is Kind.SUM:
+        made = pieces.addition(op, sources, env[node].shape)
+    elif op.kind is Kind.MAX_POOL:
+        assert positions is not None
+        made = pieces.pool(sources[0], positions)
+    elif op.kind is Kind.NORM:
+        assert op.scale is not None
+        made = pieces.scaling(sources[0], op.scale(module).detach())
+    elif op.kind is Kind.DEPTHWISE:
+        weight = pieces.weight_of(op, module)
+        assert weight is not None
+        made = pieces.filtering(sources[0], pieces.mixer_of(op, module, env), weight.detach())
+    else:
+        others = {source: env[source] for source in node.all_input_nodes if source not in sources}
+        made = pieces.linear(op, module, sources, others)
+    return lambda _: made
+
+
+def _bend(step: Step, z: Tensor, kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
+    assert step.op.activation is not None
+    slope, second = derivatives(step.op.activation, z, kink_beta)
+    weight = gradients[step.op.node] * second if step.counts else None
+    return pieces.bend(step.sources[0], weight, slope if step.passes else None)
+
+
+def _leaf(value: Tensor) -> Tensor:
+    """The value, with a gradient even where nothing before it has one."""
+    return value if value.requires_grad else value.requires_grad_()
+
+
+def _gradients(loss: Tensor, watched: Mapping[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
+    """The loss's gradient to each watched result; 0 where the loss does not depend on it."""
+    if not watched or not loss.requires_grad:
+        return {node: torch.zeros_like(value) for node, value in watched.items()}
+    found = torch.autograd.grad(loss, list(watched.values()), allow_unused=True)
+    return {
+        node: torch.zeros_like(value) if gradient is None else gradient
+        for (node, value), gradient in zip(watched.items(), found, strict=True)
+    }
 
 
 @contextmanager
@@ -223,32 +170,16 @@ def _frozen(module: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _gatherer(positions: Tensor) -> Callable[[Tensor], Tensor]:
-    """Tangent of max pooling: the tangent at the argmax."""
-
-    def carry(t: Tensor) -> Tensor:
-        return t.flatten(2).gather(2, positions.flatten(2)).view(positions.shape)
-
-    return carry
-
-
-def _linear_part(step: Step) -> Callable[[Tensor], Tensor]:
-    """The step without its constant part."""
-    layer = step.module
-    match layer:
-        case nn.BatchNorm1d() | nn.BatchNorm2d():
-            assert layer.running_var is not None
-            scale = torch.rsqrt(layer.running_var + layer.eps)
-            if layer.weight is not None:
-                scale = scale * layer.weight.detach()
-            return lambda t: t * scale.reshape(-1, *(1,) * (t.dim() - 2))
-        case nn.Conv2d():
-            weight = layer.weight.detach()
-            return lambda t: F.conv2d(t, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-        case nn.Conv1d():
-            weight = layer.weight.detach()
-            return lambda t: F.conv1d(t, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-    return step.call
+def _bytes(module: nn.Module, made: Sequence[Sequence[Piece]]) -> int:
+    """Memory that pieces hold beyond the module's own; what several hold counts once."""
+    own = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
+    held = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for segment in made
+        for piece in segment
+        for tensor in piece.held
+    }
+    return sum(size for pointer, size in held.items() if pointer not in own)
 
 
 def count_images(batches: Sequence[tuple[Tensor, Tensor]]) -> int:

@@ -40,7 +40,7 @@ def splitting_index(
     growing: bool = False,
     kink_beta: float = 3.0,
 ) -> dict[str, SplitIndex]:
-    """Splitting indices and directions of all neurons of all splittable groups that bend.
+    """Splitting indices and directions of all neurons of all splittable groups that take part.
 
     Args:
         net: the network; evaluated in eval mode and left as it was.
@@ -48,7 +48,8 @@ def splitting_index(
         loss_fn: (output, target) -> mean loss over the batch.
         method: "lobpcg", "rmsprop" (the paper's; batches are cut into its 64 images) or "exact".
         curvature: "exact" follows the channel through all its nonlinearities, "producer" is the paper's.
-        linear: "skip" leaves out groups without nonlinearity, "unit" puts sigma'' = 1 there.
+        linear: "skip" leaves out groups without nonlinearity, "unit" puts sigma'' = 1 there, "outgoing" lets the
+            offspring of all groups differ in their outgoing weights too (docs/outgoing.md).
         held_out: (input, target) pairs the values are taken on; without them values are those of `batches`,
             optimistic, with a standard error that does not know it.
         signed: both ends of the spectrum; not in this version.
@@ -90,10 +91,12 @@ def splitting_index(
     if held_out is not None:
         operator = operator_on(_listed(held_out), cache_bytes=0)
     evaluated = operator.evaluate(found.vectors)
+    directions = operator.directions(found.vectors)
     return {
         name: SplitIndex(
             value=evaluated[name][0] if held_out is not None else found.values[name].cpu(),
-            direction={net.groups[name].producers[0]: vectors},
+            direction=directions[name][0],
+            outgoing=directions[name][1],
             stderr=evaluated[name][1] if operator.images > 1 else None,
             residual=found.residual[name].cpu(),
             images=operator.images,
@@ -102,7 +105,7 @@ def splitting_index(
             same_images=found.values[name].cpu(),
             sweeps=found.images_swept / sample_images,
         )
-        for name, vectors in found.vectors.items()
+        for name in found.vectors
     }
 
 

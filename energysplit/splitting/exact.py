@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 
 from energysplit.errors import InputError
-from energysplit.splitting.operator import SplittingOperator, Vectors
+from energysplit.splitting.layout import Vectors
+from energysplit.splitting.operator import SplittingOperator
 from energysplit.splitting.solution import Eigenpairs, eigenpairs
 
 MOST_ELEMENTS = 2**28
@@ -18,12 +19,12 @@ MOST_ELEMENTS = 2**28
 
 
 def check_size(shapes: Mapping[str, torch.Size]) -> None:
-    """Refuse networks whose splitting matrices would not fit; shapes: group -> shape of the producer's weight.
+    """Refuse networks whose splitting matrices would not fit; shapes: group -> (neurons, dims).
 
     Raises:
         InputError: the matrices would not fit in memory.
     """
-    elements = sum(shape[0] * shape[1:].numel() ** 2 for shape in shapes.values())
+    elements = sum(neurons * dims**2 for neurons, dims in shapes.values())
     if elements > MOST_ELEMENTS:
         raise InputError(
             f"solver 'exact' would form matrices of {elements:,} elements, at most {MOST_ELEMENTS:,} expected; "
@@ -38,22 +39,20 @@ def solve(operator: SplittingOperator) -> Eigenpairs:
         InputError: the matrices would not fit in memory.
     """
     check_size(operator.shapes)
-    fan_in = {name: shape[1:].numel() for name, shape in operator.shapes.items()}
+    longest = max((dims for _, dims in operator.shapes.values()), default=0)
     columns: dict[str, list[torch.Tensor]] = {name: [] for name in operator.shapes}
-    for column in range(max(fan_in.values(), default=0)):
+    for column in range(longest):
         basis: Vectors = {}
         for name, shape in operator.shapes.items():
-            v = torch.zeros(shape, dtype=operator.dtype, device=operator.device)
-            if column < fan_in[name]:
-                v.flatten(1)[:, column] = 1
-            basis[name] = v
+            basis[name] = torch.zeros(shape, dtype=operator.dtype, device=operator.device)
+            basis[name][:, column : column + 1] = 1  # nothing for groups with fewer dims
         for name, applied in operator.apply(basis).items():
-            if column < fan_in[name]:
-                columns[name].append(applied.flatten(1))
+            if column < operator.shapes[name][1]:
+                columns[name].append(applied)
     vectors, images = {}, {}
-    for name, shape in operator.shapes.items():
+    for name in operator.shapes:
         matrix = torch.stack(columns[name], dim=2).double()
         lowest = torch.linalg.eigh((matrix + matrix.mT) / 2).eigenvectors[:, :, 0]
-        vectors[name] = lowest.to(operator.dtype).reshape(shape)
-        images[name] = torch.einsum("nij,nj->ni", matrix, lowest).to(operator.dtype).reshape(shape)
-    return eigenpairs(vectors, images, operator.images * max(fan_in.values(), default=0))
+        vectors[name] = lowest.to(operator.dtype)
+        images[name] = torch.einsum("nij,nj->ni", matrix, lowest).to(operator.dtype)
+    return eigenpairs(vectors, images, operator.images * longest)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from energysplit.splitting.operator import SplittingOperator, Vectors, dots, normalise
+from energysplit.splitting.layout import Vectors
+from energysplit.splitting.operator import SplittingOperator, dots, normalise
 from energysplit.splitting.solution import Eigenpairs, eigenpairs
 
 SWEEPS = 6
@@ -77,8 +78,7 @@ def _phases(batches: int, sweeps: int, growing: bool) -> list[_Phase]:
 
 def _residual(state: _State) -> Tensor:
     """The unit residual S x - (x^T S x) x of each neuron."""
-    quotient = dots(state.x, state.sx).reshape(-1, *(1,) * (state.x.dim() - 1))
-    return normalise(state.sx - quotient * state.x)
+    return normalise(state.sx - dots(state.x, state.sx)[:, None] * state.x)
 
 
 def _minimise(state: _State, r: Tensor, sr: Tensor) -> _State:
@@ -87,9 +87,8 @@ def _minimise(state: _State, r: Tensor, sr: Tensor) -> _State:
     A direction that is (nearly) in the span of the others is dropped by its Gram eigenvalue, so a converged neuron
     stays where it is.
     """
-    shape = state.x.shape
-    basis = torch.stack([v.flatten(1).double() for v in (state.x, r, state.p)], dim=2)
-    image = torch.stack([v.flatten(1).double() for v in (state.sx, sr, state.sp)], dim=2)
+    basis = torch.stack([v.double() for v in (state.x, r, state.p)], dim=2)
+    image = torch.stack([v.double() for v in (state.sx, sr, state.sp)], dim=2)
     gram, spread = torch.linalg.eigh(basis.mT @ basis)
     kept = gram > 1e-8 * gram[:, -1:]
     whiten = spread * torch.where(kept, gram.clamp_min(1e-300).rsqrt(), 0.0)[:, None, :]
@@ -109,7 +108,4 @@ def _minimise(state: _State, r: Tensor, sr: Tensor) -> _State:
     p_scale = 1 / p.norm(dim=1, keepdim=True).clamp_min(1e-300)
     p_scale = torch.where(p.norm(dim=1, keepdim=True) > 1e-12, p_scale, 0.0)
 
-    def back(v: Tensor) -> Tensor:
-        return v.to(state.x).reshape(shape)
-
-    return _State(back(x * x_scale), back(sx * x_scale), back(p * p_scale), back(sp * p_scale))
+    return _State(*((v * scale).to(state.x) for v, scale in ((x, x_scale), (sx, x_scale), (p, p_scale), (sp, p_scale))))

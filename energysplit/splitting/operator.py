@@ -1,23 +1,27 @@
 """The splitting operator of a fixed sample: v -> S v for every neuron of every group in one sweep, matrix-free.
 
-S is never formed. A sweep runs the tangent pass of each group on each batch and its transpose (by autograd through
-the quadratic form), both linear passes; captured batches are kept on the device while memory allows, so that a
-further sweep costs little more than two convolutions a group.
+S is never formed. A sweep runs the tangent pass on each batch and its transpose (by autograd through the quadratic
+form), both linear passes; captured batches are kept on the device while memory allows, so that a further sweep costs
+little more than two convolutions a layer. With `linear = "outgoing"` S is the joint matrix of rows and columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from energysplit.graph import Network
-from energysplit.splitting.capture import Capture, Loss, bends, capture, count_images
+from energysplit.graph.trace import evaluating
+from energysplit.splitting.attribution import attributed
+from energysplit.splitting.capture import Capture, Loss, capture, count_images
+from energysplit.splitting.layout import Layout, Moves, Vectors
+from energysplit.splitting.pieces import Piece, Tangents
+from energysplit.splitting.plan import Segment, Step, segments
+from energysplit.types import SplitIndex
 
-Vectors = dict[str, Tensor]
-"""Group -> one vector a neuron, shaped like the producer's weight."""
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 CPU_CACHE_BYTES = 3 * 2**30
@@ -27,11 +31,11 @@ class SplittingOperator:
     """S of all neurons on a sample of batches.
 
     Args:
-        net: the network.
+        net: the network; its weights must stay as they are while the operator is used.
         batches: (input, target) pairs; moved to the model's device when used.
         loss_fn: (output, target) -> mean loss.
-        curvature: see `capture.bends`.
-        linear: see `capture.bends`.
+        curvature: see `plan.segments`.
+        linear: see `plan.segments`.
         kink_beta: see `curvature.derivatives`.
         cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
             3 GiB on CPU.
@@ -52,27 +56,27 @@ class SplittingOperator:
         self.batches = batches
         self.images = count_images(batches)
         self.loss_fn = loss_fn
-        self.counted = bends(net, curvature, linear)
+        self.segments = segments(net, curvature, linear)
         self.kink_beta = kink_beta
-        self.shapes = {name: net.weight(net.groups[name].producers[0]).shape for name in self.counted}
+        taking_part = {name for segment in self.segments for name in segment.groups}
+        self.layout = Layout(net, [name for name in net.groups if name in taking_part], linear == "outgoing")
         parameter = next(net.module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
         self._cache: dict[int, Capture] = {}
         self._room = _cache_room(self.device) if cache_bytes is None else cache_bytes
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Group -> shape of its vectors, (neurons, dims)."""
+        return self.layout.shapes
 
     def captures(self, batches: int | None = None) -> Iterator[Capture]:
         """What each of the first `batches` batches (all by default) left for the tangent passes."""
         for number, (x, target) in enumerate(self.batches[:batches]):
             held = self._cache.get(number)
             if held is None:
-                held = capture(
-                    self.net,
-                    x.to(self.device, self.dtype),
-                    target.to(self.device),
-                    self.loss_fn,
-                    self.counted,
-                    self.kink_beta,
-                )
+                x, target = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype), target.to(self.device)
+                held = capture(self.net, x, target, self.loss_fn, self.segments, self.kink_beta)
                 if held.bytes <= self._room:
                     self._room -= held.bytes
                     self._cache[number] = held
@@ -83,9 +87,38 @@ class SplittingOperator:
         images = count_images(self.batches[:batches])
         total = {name: torch.zeros_like(v) for name, v in vectors.items()}
         for held in self.captures(batches):
-            for name, v in apply_batch(held, vectors).items():
+            for name, v in self.apply_batch(held, vectors).items():
                 total[name] += v * (held.images / images)
         return total
+
+    def apply_batch(self, held: Capture, vectors: Vectors) -> Vectors:
+        """S v of one captured batch: half the gradient of v^T S v, which is separate for every neuron."""
+        result = {}
+        with evaluating(self.net.module), torch.enable_grad():
+            for segment, pieces in zip(self.segments, held.pieces, strict=True):
+                mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
+                moves = self.layout.moves(mine)
+                counts = [piece.total(t, moves) for _, piece, t in _counting(segment, pieces, moves)]
+                gradients = torch.autograd.grad(torch.stack(counts).sum(), list(mine.values()), allow_unused=True)
+                for (name, v), gradient in zip(mine.items(), gradients, strict=True):
+                    result[name] = torch.zeros_like(v) if gradient is None else gradient / 2
+        return result
+
+    def quadratic(self, held: Capture, vectors: Vectors) -> dict[str, Float[Tensor, "images neurons"]]:
+        """Each image's part of v^T S v of each neuron; summed over images it is the batch's v^T S v."""
+        widths = self.net.widths
+        result = {
+            name: torch.zeros(held.images, widths[name], dtype=torch.float64, device=self.device)
+            for name in self.shapes
+        }
+        with evaluating(self.net.module), torch.no_grad():
+            for segment, pieces in zip(self.segments, held.pieces, strict=True):
+                moves = self.layout.moves({name: vectors[name] for name in segment.groups})
+                for step, piece, t in _counting(segment, pieces, moves):
+                    each = piece.each(t, moves)
+                    for name, part in attributed(each, step.place.spans, held.images, widths, step.groups):
+                        result[name] += part.double()
+        return result
 
     def evaluate(self, vectors: Vectors) -> dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
         """Group -> (v^T S v, its standard error over images) of each neuron; one forward tangent pass.
@@ -94,12 +127,11 @@ class SplittingOperator:
         """
         first: dict[str, Tensor] = {name: torch.zeros(len(v), dtype=torch.float64) for name, v in vectors.items()}
         second = {name: torch.zeros_like(total) for name, total in first.items()}
-        with torch.no_grad():
-            for held in self.captures():
-                for name, group in held.groups.items():
-                    each = held.images * group.quadratic(vectors[name]).double().cpu()
-                    first[name] += each.sum(0)
-                    second[name] += each.square().sum(0)
+        for held in self.captures():
+            for name, parts in self.quadratic(held, vectors).items():
+                each = held.images * parts.cpu()
+                first[name] += each.sum(0)
+                second[name] += each.square().sum(0)
         n = self.images
         result = {}
         for name in first:
@@ -116,15 +148,12 @@ class SplittingOperator:
         """
         first = [0.0 for _ in weightings]
         second = [0.0 for _ in weightings]
-        with torch.no_grad():
-            for held in self.captures():
-                each = {
-                    name: held.images * group.quadratic(vectors[name]).double() for name, group in held.groups.items()
-                }
-                for number, weights in enumerate(weightings):
-                    image = torch.stack([each[name] @ w.to(each[name]) for name, w in weights.items()]).sum(0)
-                    first[number] += float(image.sum())
-                    second[number] += float(image.square().sum())
+        for held in self.captures():
+            each = {name: held.images * parts for name, parts in self.quadratic(held, vectors).items()}
+            for number, weights in enumerate(weightings):
+                image = torch.stack([each[name] @ w.to(each[name]) for name, w in weights.items()]).sum(0)
+                first[number] += float(image.sum())
+                second[number] += float(image.square().sum())
         n = self.images
         means = [total / n for total in first]
         if n == 1:
@@ -142,27 +171,35 @@ class SplittingOperator:
         }
         return {name: normalise(v).to(self.device, self.dtype) for name, v in drawn.items()}
 
+    def vectors_of(self, index: Mapping[str, SplitIndex]) -> Vectors:
+        """The vectors behind the directions of splitting indices."""
+        return {name: v.to(self.device, self.dtype) for name, v in self.layout.vectors(index).items()}
 
-def apply_batch(held: Capture, vectors: Vectors) -> Vectors:
-    """S v of one captured batch: half the gradient of v^T S v, which is separate for every neuron."""
-    result = {}
-    for name, group in held.groups.items():
-        with torch.enable_grad():
-            v = vectors[name].detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(group.quadratic(v).sum(), v)
-        result[name] = gradient / 2
-    return result
+    def directions(self, vectors: Vectors) -> dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Group -> (mover -> move of its weight, consumer -> move of its weight), as `split` takes them."""
+        return self.layout.directions(vectors)
 
 
-def normalise(v: Tensor) -> Tensor:
+def _counting(segment: Segment, pieces: Sequence[Piece], moves: Moves) -> Iterator[tuple[Step, Piece, Tangents]]:
+    """The tangent pass of one segment: stops at each step that counts, with the tangents there."""
+    t: Tangents = {}
+    for step, piece in zip(segment.steps, pieces, strict=True):
+        if step.passes:
+            t[step.op.node] = piece.carry(t, moves)
+        if step.counts:
+            yield step, piece, t
+        for node in step.frees:
+            del t[node]
+
+
+def normalise(v: Float[Tensor, "neurons dims"]) -> Float[Tensor, "neurons dims"]:
     """Each neuron's vector scaled to unit norm; a zero vector stays zero."""
-    norm = v.flatten(1).norm(dim=1).clamp_min(torch.finfo(v.dtype).tiny)
-    return v / norm.reshape(-1, *(1,) * (v.dim() - 1))
+    return v / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
 
 
-def dots(a: Tensor, b: Tensor) -> Float[Tensor, " neurons"]:
+def dots(a: Float[Tensor, "neurons dims"], b: Float[Tensor, "neurons dims"]) -> Float[Tensor, " neurons"]:
     """Inner product of each neuron's vectors."""
-    return (a.flatten(1) * b.flatten(1)).sum(1)
+    return (a * b).sum(1)
 
 
 def _cache_room(device: torch.device) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from energysplit.splitting.operator import SplittingOperator, apply_batch, dots, normalise
+from energysplit.splitting.operator import SplittingOperator, dots, normalise
 from energysplit.splitting.solution import Eigenpairs, measured
 
 BATCH = 64
@@ -28,11 +28,10 @@ def solve(operator: SplittingOperator, *, seed: int = 0, sweeps: int | None = No
         schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.2)
         for _ in range(sweeps):
             for held in operator.captures():
-                for name, applied in apply_batch(held, vectors).items():
+                for name, applied in operator.apply_batch(held, vectors).items():
                     v = vectors[name]
-                    shape = (-1, *(1,) * (v.dim() - 1))
                     # Gradient of v^T S v / v^T v at a unit vector.
-                    v.grad = 2 * (applied - dots(v.detach(), applied).reshape(shape) * v.detach())
+                    v.grad = 2 * (applied - dots(v.detach(), applied)[:, None] * v.detach())
                 optimiser.step()
                 with torch.no_grad():
                     for v in vectors.values():

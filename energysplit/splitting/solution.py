@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from energysplit.splitting.operator import SplittingOperator, Vectors, dots
+from energysplit.splitting.layout import Vectors
+from energysplit.splitting.operator import SplittingOperator, dots
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ def eigenpairs(vectors: Vectors, applied: Vectors, images_swept: int) -> Eigenpa
     values = {name: dots(v, applied[name]).double() for name, v in vectors.items()}
     residual = {}
     for name, v in vectors.items():
-        shape = (-1, *(1,) * (v.dim() - 1))
-        residual[name] = (applied[name] - values[name].to(v).reshape(shape) * v).flatten(1).norm(dim=1).double()
+        residual[name] = (applied[name] - values[name].to(v)[:, None] * v).norm(dim=1).double()
     return Eigenpairs(vectors, values, residual, images_swept)
 
 

@@ -86,15 +86,19 @@ def _moves(
         (given, Role.PRODUCER, group.producers, "direction"),
         (columns, Role.CONSUMER, group.consumers, "outgoing direction"),
     )
+    moving = {(slot.tensor, slot.role) for slot in net.slots if slot.group == name}
     moves = []
     for tensors, role, layers, what in asked:
         for layer, direction in tensors.items():
+            weight = f"{layer}.weight" if layer else "weight"
             if layer not in layers:
                 raise InputError(
                     f"group {name!r}: {what} for {layer!r}, which is no {role.value} of it: {nearest(layer, layers)}"
                 )
+            if (weight, role) not in moving:
+                raise InputError(f"group {name!r}: {what} for {layer!r}, which mixes its channels by other tensors")
             _check(net, name, layer, direction, what)
-            moves.append(Move(f"{layer}.weight" if layer else "weight", role, name, size, direction))
+            moves.append(Move(weight, role, name, size, direction))
     return moves
 
 

@@ -23,14 +23,6 @@ def exact_index(net: es.Network, **options) -> dict[str, es.SplitIndex]:
     return es.splitting_index(net, [BATCH], F.cross_entropy, method="exact", **options)
 
 
-def step_without_switch(net: es.Network, index: dict[str, es.SplitIndex], chosen: dict[str, list[int]]) -> float:
-    """1e-3, or the first smaller step at which no max-pooling window changes its argmax."""
-    step = STEP
-    while oracles.windows_that_switch(net, BATCH[0], index, chosen, step) > 0:
-        step /= 3
-    return step
-
-
 @pytest.mark.parametrize("family", cases.FAMILIES)
 def test_each_neuron_by_itself(family):
     net = cases.network(family)
@@ -40,7 +32,7 @@ def test_each_neuron_by_itself(family):
     for name, found in index.items():
         for channel in range(net.widths[name]):
             chosen = {name: [channel]}
-            step = step_without_switch(net, index, chosen)
+            step = oracles.step_without_switch(net, BATCH[0], index, chosen)
             predicted = oracles.predicted_change(index, chosen, step)
             realised = oracles.realised_change(net, [BATCH], index, chosen, step)
             assert realised == pytest.approx(predicted, rel=0.01, abs=1e-14), (
@@ -60,7 +52,7 @@ def test_all_neurons_together(family, act):
     net = cases.network(family, act)
     index = exact_index(net)
     chosen = {name: list(range(net.widths[name])) for name in index}
-    step = step_without_switch(net, index, chosen)
+    step = oracles.step_without_switch(net, BATCH[0], index, chosen)
     predicted = oracles.predicted_change(index, chosen, step)
     assert predicted < 0
     assert family == "vgg" or step == STEP
@@ -82,7 +74,7 @@ def test_built_in_models(name):
     net = es.trace(module, BATCH[0])
     index = es.splitting_index(net, [BATCH], F.cross_entropy, sweeps=12)
     chosen = {group: list(range(net.widths[group])) for group in index}
-    step = step_without_switch(net, index, chosen)
+    step = oracles.step_without_switch(net, BATCH[0], index, chosen)
     predicted = oracles.predicted_change(index, chosen, step)
     assert predicted < 0
     assert len(index) == len(net.groups) - 1
@@ -159,7 +151,7 @@ def test_true_kinks_at_finite_steps(act, record_property):
     ratios = {}
     for step in (0.05, 0.1, 0.2):
         chosen = {name: list(range(net.widths[name])) for name in vectors}
-        after = es.split(net, chosen, {name: {name: v} for name, v in vectors.items()}, step)
+        after = es.split(net, chosen, {name: rows for name, (rows, _) in operator.directions(vectors).items()}, step)
         ratios[step] = (oracles.loss_of(after, batches) - before) / (step**2 / 2 * predicted)
     record_property("realised_over_predicted", str(ratios))
     assert all(abs(ratio - 1) < 3 * stderr / predicted for ratio in ratios.values()), (ratios, stderr / predicted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cases
+import graph_cases
 import oracles
 import pytest
 import torch
@@ -71,13 +72,14 @@ def test_directions_are_unit_and_belong_to_their_values():
     net = cases.network("vgg")
     index = es.splitting_index(net, BATCHES, F.cross_entropy, sweeps=10)
     operator = SplittingOperator(net, BATCHES, F.cross_entropy)
-    vectors = {name: found.direction[name] for name, found in index.items()}
+    vectors = operator.vectors_of(index)
     again = operator.evaluate(vectors)
     for name, found in index.items():
-        norms = vectors[name].flatten(1).norm(dim=1)
+        norms = vectors[name].norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms))
         torch.testing.assert_close(again[name][0], found.value, rtol=1e-9, atol=1e-12)
-        assert vectors[name].shape == net.module.get_submodule(name).weight.shape
+        assert found.direction[name].shape == net.module.get_submodule(name).weight.shape
+        assert not found.outgoing
 
 
 def test_held_out_values_are_the_other_images():
@@ -98,7 +100,7 @@ def test_standard_error_covers_the_truth():
     """Over many held-out samples the spread of the values is what the standard error says."""
     net = cases.network("mobilenet")
     index = es.splitting_index(net, BATCHES, F.cross_entropy, method="exact")
-    vectors = {name: found.direction[name] for name, found in index.items()}
+    vectors = SplittingOperator(net, BATCHES, F.cross_entropy).vectors_of(index)
     draws = [
         SplittingOperator(net, [cases.images(64, seed=100 + k)], F.cross_entropy).evaluate(vectors) for k in range(40)
     ]
@@ -117,16 +119,35 @@ def test_sample_does_not_depend_on_how_it_is_cut():
         torch.testing.assert_close(whole[name].value, cut[name].value, rtol=1e-8, atol=1e-12)
 
 
-def test_cache_changes_nothing():
+@pytest.mark.parametrize("linear", ["skip", "outgoing"])
+def test_cache_changes_nothing(linear):
     net = cases.network("vgg")
-    vectors = SplittingOperator(net, BATCHES, F.cross_entropy).random_vectors(0)
-    cached = SplittingOperator(net, BATCHES, F.cross_entropy)
-    bare = SplittingOperator(net, BATCHES, F.cross_entropy, cache_bytes=0)
+    vectors = SplittingOperator(net, BATCHES, F.cross_entropy, linear=linear).random_vectors(0)
+    cached = SplittingOperator(net, BATCHES, F.cross_entropy, linear=linear)
+    bare = SplittingOperator(net, BATCHES, F.cross_entropy, linear=linear, cache_bytes=0)
     for _ in range(2):
         for name, applied in cached.apply(vectors).items():
             torch.testing.assert_close(applied, bare.apply(vectors)[name], rtol=0, atol=0)
     assert len(cached._cache) == len(BATCHES)
     assert not bare._cache
+
+
+def test_memory_of_a_batch_is_counted_once_and_the_weights_not_at_all():
+    def held(kind: str) -> tuple[int, list[torch.Tensor]]:
+        operator = SplittingOperator(graph_cases.network(kind), [cases.images(8)], F.cross_entropy)
+        (found,) = operator.captures()
+        return found.bytes, [tensor for part in found.pieces for piece in part for tensor in piece.held]
+
+    counted, tensors = held("bilinear")
+    different = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    assert len(different) < len(tensors), "both factors' layers read the images"
+    assert counted == sum(different.values())
+    counted, tensors = held("layer-scaled")
+    assert counted < sum(tensor.untyped_storage().nbytes() for tensor in tensors), "layer scale is there anyway"
+    net = graph_cases.network("layer-scaled")
+    operator = SplittingOperator(net, [cases.images(8)] * 3, F.cross_entropy, cache_bytes=2 * counted)
+    operator.apply(operator.random_vectors(0))
+    assert len(operator._cache) == 2
 
 
 def test_growing_sample_ends_on_all_images():
@@ -168,6 +189,7 @@ def test_the_network_is_left_as_it_was():
         ({"method": "lobpgc"}, "did you mean 'lobpcg'"),
         ({"curvature": "all"}, "curvature='all'"),
         ({"linear": "none"}, "linear='none'"),
+        ({"linear": "outgoing", "curvature": "producer"}, "use curvature='exact'"),
         ({"kink_beta": -1.0}, "kink_beta=-1.0 given"),
         ({"sweeps": 0}, "sweeps=0 given; at least 1"),
         ({"signed": True}, "signed splitting is not in this version"),
