@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.trace import evaluating
 from energysplit.splitting.attribution import attributed
@@ -105,7 +106,11 @@ class SplittingOperator:
         return result
 
     def quadratic(self, held: Capture, vectors: Vectors) -> dict[str, Float[Tensor, "images neurons"]]:
-        """Each image's part of v^T S v of each neuron; summed over images it is the batch's v^T S v."""
+        """Each image's part of v^T S v of each neuron; summed over images it is the batch's v^T S v.
+
+        Raises:
+            InputError: neurons can't be told from images, because the network was traced on one image.
+        """
         widths = self.net.widths
         result = {
             name: torch.zeros(held.images, widths[name], dtype=torch.float64, device=self.device)
@@ -115,10 +120,19 @@ class SplittingOperator:
             for segment, pieces in zip(self.segments, held.pieces, strict=True):
                 moves = self.layout.moves({name: vectors[name] for name in segment.groups})
                 for step, piece, t in _counting(segment, pieces, moves):
+                    self._check_place(step, held.images)
                     each = piece.each(t, moves)
                     for name, part in attributed(each, step.place.spans, held.images, widths, step.groups):
                         result[name] += part.double()
         return result
+
+    def _check_place(self, step: Step, images: int) -> None:
+        """Refuse channels in dimension 0 that the trace may have mistaken for a batch of one that was squeezed away."""
+        if images > 1 and len(self.net.example_input) == 1 and any(span.dim == 0 for span in step.place.spans):
+            raise InputError(
+                f"{step.place.name!r}: the network was traced on one image, and its channels stand in dimension 0 "
+                "there, where larger batches may have their images; trace it on two or more"
+            )
 
     def evaluate(self, vectors: Vectors) -> dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
         """Group -> (v^T S v, its standard error over images) of each neuron; one forward tangent pass.

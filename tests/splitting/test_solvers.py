@@ -8,6 +8,7 @@ import oracles
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import energysplit as es
 from energysplit.splitting import lobpcg, rmsprop
@@ -225,3 +226,20 @@ def test_exact_refuses_what_would_not_fit(monkeypatch):
     monkeypatch.setattr(exact, "MOST_ELEMENTS", 10)
     with pytest.raises(es.InputError, match="use method 'lobpcg'"):
         es.splitting_index(cases.network("cnn"), BATCHES, F.cross_entropy, method="exact")
+
+
+def test_a_batch_that_was_squeezed_away_is_noticed():
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+        def forward(self, x):
+            return self.b(torch.tanh(F.adaptive_avg_pool2d(self.a(x), 1).squeeze()))
+
+    module = cases.randomise(Squeezed())
+    operator = SplittingOperator(es.trace(module, cases.images(1)[0]), BATCHES, F.cross_entropy)
+    with pytest.raises(es.InputError, match="'tanh': the network was traced on one image"):
+        operator.evaluate(operator.random_vectors(0))
+    index = es.splitting_index(es.trace(module, cases.images(2)[0]), BATCHES, F.cross_entropy, held_out=BATCHES)
+    assert set(index) == {"a"}

@@ -1,0 +1,203 @@
+"""What each operation does to tangents on one batch, with the little that it keeps of the batch for that.
+
+A piece carries tangents through an operation, or starts one. Where the operation bends (or something stands in for a
+bend) the piece also says what that counts in v^T S v, element by element.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
+
+from energysplit.graph.network import Op
+from energysplit.splitting.layout import Moves
+
+Tangents = dict[fx.Node, Any]
+Mixer = Callable[[Tensor, Tensor], Tensor]
+"""(Input, weight) -> a layer's output without bias."""
+
+
+def _nothing(t: Tangents, moves: Moves) -> Any:
+    raise AssertionError("the plan asked a piece for what it does not do")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One step of the tangent pass on one batch.
+
+    carry: the tangent of the operation's result. each: what counts here, by element, to be summed by neuron.
+    shortcut: the sum of `each`, where there is a shorter way to it. held: the tensors kept of the batch.
+    """
+
+    carry: Callable[[Tangents, Moves], Any] = _nothing
+    each: Callable[[Tangents, Moves], Tensor] = _nothing
+    shortcut: Callable[[Tangents, Moves], Tensor] | None = None
+    held: tuple[Tensor, ...] = ()
+
+    def total(self, t: Tangents, moves: Moves) -> Tensor:
+        """The sum of what counts here."""
+        return self.each(t, moves).sum() if self.shortcut is None else self.shortcut(t, moves)
+
+
+def start(layer: str, mixer: Mixer, source: Tensor) -> Piece:
+    """A layer whose rows move: its input, mixed by the move."""
+    return Piece(carry=lambda _, moves: mixer(source, moves.rows[layer]), held=(source,))
+
+
+def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
+    """A consumer whose columns move; gradient: of the loss to its output.
+
+    `each` stands at the consumer's input, where the neurons can be told apart: twice the tangent times what the move
+    sends back of the gradient.
+    """
+
+    def each(t: Tangents, moves: Moves) -> Tensor:
+        with torch.enable_grad():
+            source = t[node].detach().requires_grad_()
+            (back,) = torch.autograd.grad(mixer(source, moves.columns[layer]), source, gradient)
+        return 2 * source.detach() * back
+
+    def shortcut(t: Tangents, moves: Moves) -> Tensor:
+        return 2 * (gradient * mixer(t[node], moves.columns[layer])).sum()
+
+    return Piece(each=each, shortcut=shortcut, held=(gradient,))
+
+
+def bend(node: fx.Node, weight: Tensor | None, slope: Tensor | None) -> Piece:
+    """A nonlinearity. weight: G sigma''(z), gradient of the mean loss included; slope: sigma'(z); where needed."""
+    return Piece(
+        carry=lambda t, _: slope * t[node],
+        each=lambda t, _: weight * t[node].square(),
+        shortcut=lambda t, _: _Quadratic.apply(weight, t[node]),  # type: ignore[no-untyped-call]
+        held=tuple(tensor for tensor in (weight, slope) if tensor is not None),
+    )
+
+
+def unit(node: fx.Node, gradient: Tensor) -> Piece:
+    """A place that counts as if sigma'' were 1; gradient: of the loss to it."""
+    return Piece(each=lambda t, _: gradient * t[node].square(), held=(gradient,))
+
+
+def product(
+    op: Op,
+    moving: tuple[fx.Node | None, ...],
+    values: tuple[Any, Any],
+    gradient: Tensor | None,
+) -> Piece:
+    """A product of two factors, or a quotient by one that does not move.
+
+    moving: node of each factor that moves, None for the other. values: of each factor whose partner moves. gradient:
+    of the loss to the result, where both move, for d2(ab) = 2 da db.
+    """
+    (a, b), (x, y), function = moving, values, op.function
+    assert function is not None
+
+    def carry(t: Tangents, moves: Moves) -> Tensor:
+        terms = [] if a is None else [function(t[a], y)]
+        terms += [] if b is None else [function(x, t[b])]
+        return reduce(torch.add, terms)
+
+    def each(t: Tangents, moves: Moves) -> Tensor:
+        assert a is not None
+        assert b is not None
+        assert gradient is not None
+        return 2 * gradient * t[a] * t[b]
+
+    return Piece(carry, each, held=tuple(value for value in (x, y, gradient) if isinstance(value, Tensor)))
+
+
+def addition(op: Op, sources: tuple[fx.Node, ...], shape: torch.Size) -> Piece:
+    """A sum or difference: what does not move counts as 0, and a broadcast tangent gets the result's shape."""
+    node, function = op.node, op.function
+    assert function is not None
+    moving: list[Any] = [arg for arg in node.args if arg in sources]
+    plain = len(moving) == 1 and function in (operator.add, torch.add) and not node.kwargs
+
+    def carry(t: Tangents, moves: Moves) -> Tensor:
+        first = t[moving[0]]
+        if plain:
+            return first.expand(shape)
+        zero = first.new_zeros(())
+        args: list[Any] = [t[arg] if isinstance(arg, fx.Node) and arg in sources else zero for arg in node.args]
+        return function(*args, **node.kwargs).expand(shape)
+
+    return Piece(carry)
+
+
+def pool(node: fx.Node, positions: Tensor) -> Piece:
+    """Max pooling: the tangent at the largest element. positions: flat indices over the pooled dimensions."""
+    return Piece(
+        lambda t, _: t[node].flatten(2).gather(2, positions.flatten(2)).view(positions.shape), held=(positions,)
+    )
+
+
+def scaling(node: fx.Node, scale: Tensor) -> Piece:
+    """A batch norm: times the scale of each channel."""
+    return Piece(lambda t, _: t[node] * scale.reshape(-1, *(1,) * (t[node].dim() - 2)))
+
+
+def filtering(node: fx.Node, mixer: Mixer, weight: Tensor) -> Piece:
+    """A depthwise convolution, without its bias."""
+    return Piece(lambda t, _: mixer(t[node], weight))
+
+
+def linear(op: Op, module: nn.Module, sources: tuple[fx.Node, ...], others: Mapping[fx.Node, Any]) -> Piece:
+    """The operation itself, applied to tangents; its other tensors become zeros, which take no memory."""
+    fixed = {
+        node: tree_map_only(Tensor, lambda tensor: tensor.new_zeros(()).expand(tensor.shape), value)
+        for node, value in others.items()
+    }
+    return Piece(lambda t, _: op.run(module, {**fixed, **{node: t[node] for node in sources}}))
+
+
+class _Quadratic(torch.autograd.Function):
+    """The sum of weight * t^2; one pass over t each way."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
+        half = weight * t
+        ctx.save_for_backward(half)
+        return (half * t).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        (half,) = ctx.saved_tensors
+        return None, half * (2 * gradients[0])
+
+
+def mixer_of(op: Op, module: nn.Module, env: Mapping[fx.Node, Any]) -> Mixer:
+    """The layer that an operation runs, as a function of its input and its weight, without bias."""
+    node = op.node
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            conv = layer
+            return lambda x, weight: conv._conv_forward(x, weight, None)
+        assert isinstance(layer, nn.Linear)
+        return F.linear
+    function = node.target
+    assert callable(function)
+    rest, named = fx.map_arg((node.args[3:], dict(node.kwargs)), lambda n: env[n])  # type: ignore[misc]
+    named = {key: value for key, value in named.items() if key not in ("input", "weight", "bias")}
+    return lambda x, weight: function(x, weight, None, *rest, **named)
+
+
+def weight_of(op: Op, module: nn.Module) -> Tensor | None:
+    """The parameter that a layer uses as its weight; None if it is computed."""
+    node = op.node
+    if node.op == "call_module":
+        weight = module.get_submodule(str(node.target)).weight
+        assert isinstance(weight, Tensor)
+        return weight
+    source = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    if not isinstance(source, fx.Node) or source.op != "get_attr":
+        return None
+    return reduce(getattr, str(source.target).split("."), module)  # type: ignore[arg-type, return-value]
