@@ -82,7 +82,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe, tmp_path, monkeypa
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "macs 222 MACs, counted" in lines
     assert "macs stage 333 MACs 222 MACs" in lines
-    assert "blocks.0.linear yes 3 74 MACs 77 parameters" in lines
+    assert "blocks.0.linear yes 1 3 74 MACs 77 parameters" in lines
+    assert "classifier its channels are the network's outputs" in lines
     assert "0 1 200 222 MACs" in lines
     assert "1 1 200 333 MACs" in lines
     assert list(tmp_path.iterdir()) == []
@@ -186,3 +187,96 @@ def test_export_and_report_refuse_what_is_no_run(finished, tmp_path):
     result = CliRunner().invoke(app, ["report", str(broken)])
     assert result.exit_code == 2
     assert "recipe.json is damaged" in result.stderr
+
+
+OWN = """
+from torch import nn
+
+
+class Branched(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, channels, 3, padding=1), nn.Conv2d(channels, channels, 3, padding=1)
+        self.act, self.classes = nn.SiLU(), nn.Linear(channels, 10)
+
+    def forward(self, x):
+        x = self.act(self.a(x))
+        return self.classes((x + self.act(self.b(x))).mean((2, 3)))
+"""
+
+
+@pytest.fixture
+def own_run(tmp_path, monkeypatch, recipe) -> Path:
+    """A finished run of a model of the user's own, whose module can be imported."""
+    (tmp_path / "cli_test_own.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = [
+        "model.name=cli_test_own:Branched",
+        "model.args={ channels = 3 }",
+        "budget.0.limit=3x",
+        "export.onnx=false",
+    ]
+    words = [word for text in settings for word in ("--set", text)]
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--run", str(tmp_path / "run"), *words])
+    yield tmp_path / "run"
+    sys.modules.pop("cli_test_own", None)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_run_of_the_users_own_model_is_priced_and_exported_again(own_run):
+    priced = CliRunner().invoke(app, ["price", str(own_run)])
+    assert priced.exit_code == 0, priced.output
+    assert f"run {own_run}, stage 1, image 1 x 8 x 8" in priced.stdout
+    journal = [json.loads(line) for line in (own_run / "journal.jsonl").read_text().splitlines()]
+    macs = journal[-1]["prices"]["macs"]["value"]
+    assert f"{macs / 1e3:.2f} k MACs, counted" in priced.stdout
+    exported = CliRunner().invoke(app, ["export", str(own_run)])
+    assert exported.exit_code == 0, exported.output
+    assert (own_run / "model.onnx").is_file()
+
+
+def test_a_run_whose_own_model_is_gone_says_which(own_run, monkeypatch):
+    sys.modules.pop("cli_test_own")
+    (own_run.parent / "cli_test_own.py").unlink()
+    for command in ("price", "export"):
+        result = CliRunner().invoke(app, [command, str(own_run)])
+        assert result.exit_code == 2
+        assert "module 'cli_test_own' can't be imported" in result.stderr
+
+
+def test_the_recipe_for_any_network_grows_one_of_torchvisions(tmp_path):
+    from PIL import Image
+
+    for part, count in (("train", 20), ("val", 4)):
+        for label in ("cat", "dog"):
+            folder = tmp_path / part / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.effect_noise((32, 32), 10 + 40 * (label == "dog") + number).convert("RGB").save(
+                    folder / f"{number}.png"
+                )
+    recipes = Path(__file__).resolve().parents[2] / "recipes"
+    settings = [
+        "model.name=torchvision:shufflenet_v2_x0_5",
+        "model.args={ num_classes = 2 }",
+        f"data.root={tmp_path}",
+        "data.image_size=32",
+        "train.epochs=2",
+        "train.batch_size=18",
+        "index.images=18",
+        "index.held_out_images=18",
+        "index.sweeps=2",
+        "growth.stages=1",
+        "run.device=cpu",
+    ]
+    words = [word for text in settings for word in ("--set", text)]
+    run = tmp_path / "run"
+    result = CliRunner().invoke(app, ["grow", str(recipes / "torchvision_any.toml"), "--run", str(run), *words])
+    assert result.exit_code == 0, result.output
+    assert (run / "model.onnx").is_file()
+    before, after = (json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines())
+    assert (
+        before["prices"]["macs"]["value"] < after["prices"]["macs"]["value"] <= 1.3 * before["prices"]["macs"]["value"]
+    )
+    priced = CliRunner().invoke(app, ["price", str(run)])
+    assert priced.exit_code == 0, priced.output

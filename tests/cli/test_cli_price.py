@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from energysplit.cli import app
+from energysplit.types import Cost
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -40,9 +42,131 @@ def test_mobilenet_v1_has_the_published_macs():
 def test_groups_show_channels_and_one_more_neuron_priced_by_hand():
     rows = _rows(_price("mlp", "--provider", "params"))
     # One more neuron of the first hidden layer (64 inputs, 32 followers): 64 + 1 bias, and 32 columns.
-    assert rows["blocks.0.linear"] == "yes 32 97 parameters"
-    assert rows["classifier"].startswith("no: ")
+    assert rows["blocks.0.linear"] == "yes 1 32 97 parameters"
+    assert rows["classifier"] == "no 1 10 -"
     assert "MACs" not in rows["blocks.0.linear"]
+
+
+def test_why_a_group_cannot_be_split_is_a_sentence_below():
+    text = _price("mlp")
+    assert re.search(r"^groups that can't be split, and why$", text, re.MULTILINE)
+    assert re.search(r"^classifier +its channels are the network's outputs$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "macs"),
+    [
+        ("mobilenet_v2", "model mobilenet_v2, image 3 x 224 x 224", "300.77 M MACs, counted"),
+        ("resnet18", "model torchvision:resnet18, image 3 x 224 x 224", "1.81 G MACs, counted"),
+        ("torchvision:mobilenet_v2", "model torchvision:mobilenet_v2, image 3 x 224 x 224", "300.77 M MACs, counted"),
+        ("torchvision:inception_v3", "model torchvision:inception_v3, image 3 x 299 x 299", "5.71 G MACs, counted"),
+    ],
+)
+def test_any_name_of_torchvisions_is_priced_as_torch_counts_it(name, label, macs):
+    text = _price(name)
+    assert label in text
+    assert _rows(text)["macs"] == macs
+    assert "warning" not in text
+
+
+def test_the_producers_of_a_trunk_are_counted():
+    rows = _rows(_price("resnet_cifar"))
+    assert rows["stem.conv"].startswith("yes 3 64 ")
+    assert rows["blocks.2.second.conv"].startswith("yes 3 128 ")
+
+
+def test_any_name_of_timms_is_priced():
+    pytest.importorskip("timm", reason="needs timm: pip install timm")
+    for name in ("timm:repvgg_a0", "repvgg_a0"):
+        text = _price(name)
+        assert "model timm:repvgg_a0, image 3 x 224 x 224" in text
+        assert "warning" not in text
+    assert "image 3 x 64 x 64" in _price("timm:mobilenetv3_small_050", "--image", "3,64,64")
+
+
+def test_without_timm_a_name_of_its_own_says_how_to_get_it(monkeypatch):
+    from energysplit.models import timm_models
+
+    monkeypatch.setattr(timm_models, "find_spec", lambda name: None)
+    result = CliRunner().invoke(app, ["price", "timm:repvgg_a0"])
+    assert result.exit_code == 2
+    assert "need timm, which is not installed: pip install timm" in result.stderr
+
+
+def test_a_model_of_the_users_own_is_priced_at_an_image_of_theirs():
+    text = _price("torchvision.models:squeezenet1_1", "--image", "3,64,64")
+    assert "model torchvision.models:squeezenet1_1, image 3 x 64 x 64" in text
+
+
+ATTENTION = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.classes = nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 5))
+
+    def forward(self, x):
+        x = self.norm(self.conv(x).flatten(2).transpose(1, 2))
+        x, _ = self.attention(x, x, x, need_weights=False)
+        return self.classes(x.mean(1))
+"""
+
+
+def test_attention_is_counted_as_torch_does_without_its_fused_operation(tmp_path, monkeypatch):
+    (tmp_path / "cli_test_attention.py").write_text(ATTENTION)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = _price("cli_test_attention:Net", "--image", "3,16,16")
+    # 16 positions of 8 channels: convolution, projections in and out, scores and sums, two layers for the classes.
+    assert 16 * (48 * 8 + 4 * 8 * 8 + 2 * 16 * 8) + 8 * 9 + 9 * 5 == 14_453
+    assert _rows(text)["macs"] == "14.45 k MACs, counted"
+    assert "warning" not in text
+
+
+def test_a_count_that_is_not_torchs_is_told(monkeypatch):
+    monkeypatch.setattr("energysplit.costs.macs.Macs.price", lambda self, case: Cost.exact(1.0, self.unit))
+    assert "warning: 3 MACs counted here, 3,392 by torch.utils.flop_counter" in _price("mlp")
+
+
+def test_a_narrow_terminal_wraps_names_and_loses_nothing(monkeypatch):
+    from energysplit.cli import console, groups
+    from energysplit.types import SplitGroup
+
+    out = console.Console(width=50, file=io.StringIO(), highlight=False)
+    name = "encoder.layers.encoder_layer_0.mlp.3"
+    shown = {name: SplitGroup(name, 3072, (name,), (), ("b",), splittable=False, reason="a sentence " * 9)}
+    groups.show_groups(
+        out, shown | {"b": SplitGroup("b", 7, ("b",), (), ("c",))}, {"macs": {"b": 5e3}}, {"macs": "MAC"}
+    )
+    text = out.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert all(word in text for word in ("3072", "5.00 k MACs", "yes", "no"))
+    letters = "".join(line.split(" ")[0] for line in text.splitlines())
+    assert letters.count(name) == 2
+    assert text.count("sentence") == 9
+
+
+def test_recipes_for_branched_networks_are_priced():
+    for recipe, macs in (
+        ("mbv2_imagenet", "39.11 M"),
+        ("mbv2_cifar10", "1.83 M"),
+        ("mbv2_cifar10_cpu", "1.83 M"),
+        ("resnet18_cifar10", "8.87 M"),
+        ("torchvision_any", "55.50 M"),
+    ):
+        assert _rows(_price(str(RECIPES / f"{recipe}.toml")))["macs"] == f"{macs} MACs, counted"
+
+
+def test_a_recipe_is_priced_without_its_trained_weights(tmp_path):
+    recipe = (RECIPES / "torchvision_any.toml").read_text()
+    assert "{ num_classes = 10 }\n" in recipe
+    (tmp_path / "trained.toml").write_text(
+        recipe.replace("{ num_classes = 10 }\n", '{ num_classes = 10, weights = "absent.pth" }\n')
+    )
+    assert _rows(_price(str(tmp_path / "trained.toml")))["macs"] == "55.50 M MACs, counted"
 
 
 def test_output_in_a_pipe_is_plain_and_whole():
@@ -92,6 +216,10 @@ def test_image_changes_the_price_of_a_model():
         ([str(RECIPES)], "no finished stage in"),
         ([str(RECIPES / "digits.toml"), "--image", "1,8,8"], "--image is for models given by name"),
         (["no_module:net"], "module 'no_module' can't be imported"),
+        (["torch.nn:Identity"], "give channels, height and width (on the command line --image 3,224,224)"),
+        (["resnt50"], "unknown model 'resnt50'; did you mean 'torchvision:resnet50'"),
+        (["torchvision:resnt50"], "unknown model 'torchvision:resnt50'; did you mean 'torchvision:resnet50'"),
+        (["torchvision:r3d_18"], "does not run on an example input"),
     ],
 )
 def test_wrong_targets_are_exit_2_with_one_line(arguments, message):

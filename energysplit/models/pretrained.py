@@ -1,0 +1,102 @@
+"""Trained weights from a file into a freshly built module: every tensor must have its place.
+
+Files from strangers are expected: safetensors, or torch's own format read without running anything from it. Only the
+classifier may differ, where the number of classes does; it then keeps its initial weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from energysplit.errors import InputError
+
+SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".safetensors")
+
+# Where training programs put the tensors among other things, and what data-parallel training puts before names.
+_INSIDE = ("state_dict", "model")
+_WRAPPED = "module."
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights` is meant as a path, not as a name."""
+    return weights.endswith(SUFFIXES) or "/" in weights
+
+
+def load_weights(
+    module: nn.Module,
+    file: Path,
+    *,
+    classifier: Collection[str] = (),
+    unused: tuple[str, ...] = (),
+    renamed: Callable[[str], str] = str,
+) -> list[str]:
+    """Fill the module in place; returns the tensors of the classifier that the file has none for.
+
+    Args:
+        module: freshly built.
+        file: safetensors, or what `torch.save` wrote of a state dictionary, alone or under "state_dict" or "model".
+        classifier: names of tensors whose shape depends on the number of classes; where the file's are missing or of
+            another shape, the module keeps its own.
+        unused: beginnings of names that the file may have and the module not.
+        renamed: a name in the file -> a name in the module.
+
+    Raises:
+        InputError: the file can't be read as tensors, or tensors are missing, left over, or of another shape.
+    """
+    given = {renamed(name): tensor for name, tensor in _read(file).items()}
+    own = module.state_dict()
+    kept = [name for name in classifier if name not in given or given[name].shape != own[name].shape]
+    # Counters that files older than torch 0.4.1 lack; only a batch norm without momentum reads them.
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - given.keys() - set(kept) - optional)
+    extra = sorted(name for name in given.keys() - own.keys() if not name.startswith(unused))
+    wrong = sorted(
+        f"{name} {_shape(given[name])} for {_shape(own[name])}"
+        for name in own.keys() & given.keys()
+        if name not in kept and given[name].shape != own[name].shape
+    )
+    for what, found in (("lack", missing), ("have unknown", extra), ("have tensors of another shape:", wrong)):
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise InputError(
+                f"weights {file} {what} {', '.join(found[:3])}{more}; "
+                "expected: those of this model with these arguments"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in given and name not in kept:
+                tensor.copy_(given[name])
+    return kept
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"weights {file} can't be read: {error.strerror or error}") from None
+    except Exception as error:  # a damaged file can make the reader stumble anywhere
+        raise InputError(
+            f"weights {file} can't be read: they are damaged, or hold more than tensors (a whole module? its code is "
+            "not run); expected safetensors, or a state dictionary that torch.save wrote"
+        ) from error
+    for key in _INSIDE:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"weights {file} hold no state dictionary: names with a tensor each expected")
+    wrapped = bool(content) and all(str(name).startswith(_WRAPPED) for name in content)
+    return {str(name).removeprefix(_WRAPPED) if wrapped else str(name): tensor for name, tensor in content.items()}
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
