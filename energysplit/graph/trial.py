@@ -57,7 +57,6 @@ class _Bench:
             self._prepare(example, torch.float64)
         except Exception:  # a type or a batch size written into the code
             self._prepare(self.net.example_input, next(self.net.module.parameters()).dtype)
-        self.output = self.before.module(self.input.clone())
         replayed = fx.map_arg(self.net.output, lambda node: self.values[node])  # type: ignore[misc]
         if not self._same_output(replayed):
             raise UnsupportedModel(
@@ -74,7 +73,9 @@ class _Bench:
         if example.is_floating_point():
             self.input = torch.randn(example.shape, generator=generator).to(example.device, dtype)
         self.before = self.net.rewidened(module, {})
+        self.spans = {op.node: op.spans for op in self.net.ops}
         self.values = {op.node: value for op, value in _run(self.before, self.input)}
+        self.output = self.before.module(self.input.clone())
 
     def _batch(self) -> Tensor:
         """More than one image, as batch norm wants them in training mode."""
@@ -119,16 +120,14 @@ class _Bench:
         old = self.values[op.node]
         if not isinstance(value, Tensor):
             return True
-        original = next(one for one in self.before.ops if one.node is op.node)
-        for dim in {span.dim for span in original.spans}:
-            source = torch.arange(old.shape[dim])
-            pieces = {start: (span, start) for span in original.spans if span.group in maps for start in span.starts}
-            order: list[Tensor] = []
-            at = 0
-            for start, (span, _) in sorted(pieces.items()):
-                order += [source[at:start], start + maps[span.group].indices(span.block)]
+        runs = [(start, span) for span in self.spans[op.node] if span.group in maps for start in span.starts]
+        if runs:  # all along one dimension
+            dim, at, pieces = runs[0][1].dim, 0, []
+            for start, span in sorted(runs, key=lambda run: run[0]):
+                pieces += [torch.arange(at, start), start + maps[span.group].indices(span.block)]
                 at = start + self.net.groups[span.group].channels * span.block
-            old = old.index_select(dim, torch.cat([*order, source[at:]]).to(old.device))
+            source = torch.cat([*pieces, torch.arange(at, old.shape[dim])])
+            old = old.index_select(dim, source.to(old.device))
         return self._equal(old, value)
 
     def _same_output(self, output: Any) -> bool:

@@ -268,12 +268,12 @@ def test_the_recipe_for_any_network_grows_one_of_torchvisions(tmp_path):
         "index.sweeps=2",
         "growth.stages=1",
         "run.device=cpu",
+        "export.onnx=false",
     ]
     words = [word for text in settings for word in ("--set", text)]
     run = tmp_path / "run"
     result = CliRunner().invoke(app, ["grow", str(recipes / "torchvision_any.toml"), "--run", str(run), *words])
     assert result.exit_code == 0, result.output
-    assert (run / "model.onnx").is_file()
     before, after = (json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines())
     assert (
         before["prices"]["macs"]["value"] < after["prices"]["macs"]["value"] <= 1.3 * before["prices"]["macs"]["value"]
