@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from energysplit.errors import CheckpointError, EnergysplitError, InputError
 from energysplit.graph import Network, trace
 from energysplit.graph.edit import resized, shapes_at
-from energysplit.models import build, names
+from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.environment import package_version
 from energysplit.output.tensors import load_tensors, save_tensors
@@ -190,28 +190,26 @@ def _read(file: Path) -> _Description:
 
 
 def _seed(description: _Description, tensors: Mapping[str, Tensor], file: Path) -> nn.Module:
-    """The seed from its registered builder, built only if it is no larger than the weights."""
+    """The seed from its builder, built only if it is no larger than the weights."""
     builder = description.builder
     if builder is None:
         raise CheckpointError(
             f"{file}: this network was not built from a registered model; pass model= a freshly built seed"
         )
-    if builder.name not in names():
+    if not built_in(builder.name):
         raise CheckpointError(
-            f"{file}: builder {builder.name!r} is no registered model, and code that a file names is not run; "
-            f"pass model= a freshly built seed, or use one of: {', '.join(names())}"
+            f"{file}: builder {builder.name!r} is no registered model, nor one of torchvision's or timm's, and code "
+            "that a file names is not run; pass model= a freshly built seed"
         )
     budget = sum(tensor.numel() for tensor in tensors.values())
     if any(number > max(budget, 1 << 16) for number in _integers(builder.args)):
         raise CheckpointError(f"{file}: builder arguments {builder.args} are larger than the weights")
     try:
         # Shapes first, without memory: a file may claim any size.
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in build(builder.name, **builder.args).state_dict().items()}
-        if sum(shape.numel() for shape in shapes.values()) > budget:
+        if sum(shape.numel() for shape in shapes(builder.name, builder.args).values()) > budget:
             raise CheckpointError(f"{file}: the seed it describes is larger than the weights")
         with torch.random.fork_rng(devices=[]):
-            return build(builder.name, **builder.args)
+            return rebuild(builder.name, builder.args)
     except CheckpointError:
         raise
     except (EnergysplitError, TypeError, ValueError, RuntimeError) as error:
