@@ -14,6 +14,10 @@ from energysplit.splitting import lobpcg, rmsprop
 from energysplit.types import Cost, SplitGroup
 
 
+OUTGOING_STEP = 0.2
+"""Largest relative step that outgoing directions bore in an experiment (docs/outgoing.md, "Large steps")."""
+
+
 @dataclass(frozen=True)
 class GrowthPlan:
     """A recipe checked against data, model and budgets.
@@ -96,6 +100,13 @@ def _warnings(recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str]) 
         warnings.append(
             "groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): "
             + ", ".join(linear)
+        )
+    relative = recipe.step.policy == "relative"
+    if recipe.index.linear == "outgoing" and relative and recipe.step.size > OUTGOING_STEP:
+        warnings.append(
+            f"index.linear = 'outgoing' bears about a third of the step that rows alone bear: step.size = "
+            f"{recipe.step.size:g} is likely to undo what was trained; {OUTGOING_STEP:g} or less, or step.policy = "
+            "'tolerance', is advised"
         )
     if recipe.index.curvature == "producer":
         warnings.append(
