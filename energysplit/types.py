@@ -31,8 +31,8 @@ class LayerCase:
     `batch_norm` only where it has scale and shift. A batch norm that follows no conv or linear is a case of its own
     with op "batch_norm" and groups = channels, and `batch_norm` says the same of it. Everything else that costs
     something (attention, a recurrent layer, a layer norm) is an "other" of fixed size, with its `macs` (counted by
-    torch) and `params`. `shared`: the weights were counted at an earlier use, and `params` are those that this use adds.
-    Both numbers are 0 for all others.
+    torch) and `params`. `shared`: the weights were counted at an earlier use, and `params` are those that this use
+    adds. Both numbers are 0 for all others.
     """
 
     op: Literal["conv1d", "conv2d", "linear", "batch_norm", "other"]

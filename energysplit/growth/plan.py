@@ -13,7 +13,6 @@ from energysplit.recipe import Recipe
 from energysplit.splitting import lobpcg, rmsprop
 from energysplit.types import Cost, SplitGroup
 
-
 OUTGOING_STEP = 0.2
 """Largest relative step that outgoing directions bore in an experiment (docs/outgoing.md, "Large steps")."""
 
