@@ -239,3 +239,9 @@ def test_plan_prices_the_seed_and_writes_nothing(tmp_path, monkeypatch):
     assert found.stages[2]["limits"][found.budgets[0]["name"]] == pytest.approx(1.6**2 * found.prices["macs"].value)
     assert found.index_sweeps == 4
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "warned"), [(0.6, True), (0.2, False)])
+def test_outgoing_directions_and_large_steps_do_not_go_together(size: float, warned: bool) -> None:
+    recipe = growth_runs.tiny(index={"linear": "outgoing"}, step={"size": size})
+    assert any("third of the step" in warning for warning in growth.plan(recipe).warnings) is warned
