@@ -99,6 +99,7 @@ def test_a_model_of_the_users_own_is_priced_at_an_image_of_theirs():
 
 
 ATTENTION = """
+import torch
 from torch import nn
 
 
@@ -107,12 +108,15 @@ class Net(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.latent, self.query = nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 8)
         self.classes = nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 5))
 
     def forward(self, x):
         x = self.norm(self.conv(x).flatten(2).transpose(1, 2))
+        query = self.query(self.latent.expand(x.size(0), -1, -1))
+        pooled, _ = self.attention(query, x, x, need_weights=False)
         x, _ = self.attention(x, x, x, need_weights=False)
-        return self.classes(x.mean(1))
+        return self.classes((x + pooled).mean(1))
 """
 
 
@@ -120,9 +124,11 @@ def test_attention_is_counted_as_torch_does_without_its_fused_operation(tmp_path
     (tmp_path / "cli_test_attention.py").write_text(ATTENTION)
     monkeypatch.syspath_prepend(tmp_path)
     text = _price("cli_test_attention:Net", "--image", "3,16,16")
-    # 16 positions of 8 channels: convolution, projections in and out, scores and sums, two layers for the classes.
-    assert 16 * (48 * 8 + 4 * 8 * 8 + 2 * 16 * 8) + 8 * 9 + 9 * 5 == 14_453
-    assert _rows(text)["macs"] == "14.45 k MACs, counted"
+    # 16 positions of 8 channels: convolution, query, two layers for the classes; attention of one query and of 16:
+    # projections of queries and results, of keys and values, scores and sums.
+    attention = sum(2 * queries * 8 * 8 + 2 * 16 * 8 * 8 + 2 * queries * 16 * 8 for queries in (1, 16))
+    assert 16 * 48 * 8 + 8 * 8 + 8 * 9 + 9 * 5 + attention == 16_949
+    assert _rows(text)["macs"] == "16.95 k MACs, counted"
     assert "warning" not in text
 
 
