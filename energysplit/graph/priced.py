@@ -12,18 +12,19 @@ from torch import Tensor, fx, nn
 from energysplit.graph.network import Count, Kind, Layer
 from energysplit.graph.rule import Call
 from energysplit.graph.spaces import Spaces
-from energysplit.graph.walk import Visit
+from energysplit.graph.walk import Visit, Walk
 from energysplit.types import LayerCase
 
 _LAYERS = (Kind.MIX, Kind.DEPTHWISE)
 
 
-def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces, model: nn.Module) -> dict[str, Layer]:
+def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str, Layer]:
     """Layer name -> priced layer, in the order of the forward pass, then what parameters are left over.
 
     A batch norm or activation that is the only reader of a convolution or linear layer is fused to it. What is not
     followed (attention, layer norm) is priced by the multiply-accumulates torch counts and its parameters.
     """
+    visits = walk.visits
     found: dict[str, Layer] = {}
     fused: dict[fx.Node, str] = {}  # node -> the layer whose output, so far, it is
     counted: set[int] = set()
@@ -33,7 +34,7 @@ def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces
         if outcome.kind in _LAYERS:
             assert call is not None
             assert outcome.weight is not None
-            case = _case(call, outcome.weight, visit)
+            case = _case(call, outcome.weight, visit, walk.images)
             if id(outcome.weight) in counted:
                 case = replace(case, shared=True, params=_fresh(_own(call), counted))
             found[name] = Layer(
@@ -69,7 +70,7 @@ def priced(visits: Sequence[Visit], names: Mapping[fx.Node, str], spaces: Spaces
         elif isinstance(call and call.module, nn.Identity | nn.Dropout) and before:
             fused[visit.node] = before
     visited = {id(t) for visit in visits for t in _tensors(visit)}
-    for name, parameter in model.named_parameters():
+    for name, parameter in walk.model.named_parameters():
         if id(parameter) in visited and id(parameter) not in counted:
             found[name] = _loose(name, parameter, visits, spaces)
     return found
@@ -132,10 +133,16 @@ def _size(shape: torch.Size) -> tuple[int, int]:
     return (1,) * (2 - len(spatial)) + spatial  # type: ignore[return-value]
 
 
-def _case(call: Call, weight: Tensor, visit: Visit) -> LayerCase:
-    """The case of a convolution or linear layer on this input."""
+def _folded(shape: torch.Size, images: int) -> tuple[int, int]:
+    """The size, with what is folded into the batch stacked in the height."""
+    height, width = _size(shape)
+    return height * max(1, shape[0] // images), width
+
+
+def _case(call: Call, weight: Tensor, visit: Visit, images: int) -> LayerCase:
+    """The case of a convolution or linear layer on this input; windows folded into the batch count as positions."""
     if weight.dim() == 2:
-        positions = (1, visit.source[1:-1].numel())
+        positions = (1, visit.source[:-1].numel() // images)
         bias = call.module.bias is not None if call.module is not None else call.argument(2, "bias") is not None
         return LayerCase("linear", weight.shape[1], weight.shape[0], in_size=positions, out_size=positions, bias=bias)
     source: Any = call.module
@@ -163,7 +170,7 @@ def _case(call: Call, weight: Tensor, visit: Visit) -> LayerCase:
         padding=pair(padding, 0),
         dilation=dilation,
         groups=groups,
-        in_size=_size(visit.source),
-        out_size=_size(visit.result),
+        in_size=_folded(visit.source, images),
+        out_size=_folded(visit.result, images),
         bias=option(2, "bias", None) is not None,
     )

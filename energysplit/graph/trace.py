@@ -85,6 +85,8 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
 
 
 def _walk_training(walk: Walk, graph: fx.Graph, example: Tensor) -> None:
+    """Follow the training-mode trace; batch norm's counters, which even fake tensors move, are put back."""
+    before = [(buffer, buffer.clone()) for buffer in walk.model.buffers()]
     try:
         walk.run(graph, example)
     except RuntimeError as error:
@@ -92,6 +94,9 @@ def _walk_training(walk: Walk, graph: fx.Graph, example: Tensor) -> None:
             f"{type(walk.model).__name__} runs on an example input of shape {tuple(example.shape)} in eval mode, but "
             f"not in training mode: {str(error).splitlines()[0]}. Give one of the size it is trained on"
         ) from error
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def _try(model: nn.Module, example: Tensor) -> None:
@@ -174,7 +179,7 @@ def _network(model: nn.Module, example: Tensor, labels: Labels, walk: Walk) -> N
     )
     slots = spaces.slots(labels)
     consumers = reading(slots)
-    layers = priced(walk.visits, title, spaces, model)
+    layers = priced(walk, title, spaces)
     multiplying = gates(ops, spaces)
     groups = {}
     for name, space in spaces.spaces.items():

@@ -50,7 +50,11 @@ class _Section(BaseModel):
 class ModelRecipe(_Section):
     """The seed network."""
 
-    name: str = Field(description="a registered model, or 'module:callable' that returns an nn.Module", min_length=1)
+    name: str = Field(
+        description="a registered model, 'torchvision:NAME', 'timm:NAME', or 'module:callable' that returns an "
+        "nn.Module",
+        min_length=1,
+    )
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the model, passed by name")
 
 
