@@ -313,3 +313,32 @@ def test_softmax_head_freezes_its_channels():
     net = es.trace(model, X)
     assert not net.groups["3"].splittable
     assert "'4' (Softmax): no rule" in net.groups["3"].reason
+
+
+class Auxiliary(nn.Module):
+    """A head that only training runs, and positions that a linear layer sees as part of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2)
+        self.extra = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = F.silu(self.norm(self.a(x)))
+        windows = x.permute(0, 2, 3, 1).reshape(-1, 16, x.size(1))
+        out = self.b(windows).reshape(x.size(0), -1, 2).mean(1)
+        return (out, self.extra(x.mean((2, 3)))) if self.training else out
+
+
+def test_a_head_of_training_grows_too_and_counters_stay():
+    model = Auxiliary()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    net = es.trace(model, X)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert net.groups["a"].consumers == ("b", "extra")
+    grown = es.split(net, {"a": [1, 3]})
+    torch.testing.assert_close(grown.module.eval()(X), model.eval()(X))
+    assert [tuple(out.shape) for out in grown.module.train()(X)] == [(2, 2), (2, 2)]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(X[:1])
+    assert es.price(net, "macs").value == counter.get_total_flops() // 2
