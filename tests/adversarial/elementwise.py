@@ -118,3 +118,26 @@ def dropout_of_channels():
     return around(
         lambda m, x: m.second(F.dropout2d(m.drop(x), 0.2, m.training)), drop=nn.Dropout2d(0.3), second=nn.Dropout(0.1)
     )
+
+
+@CASES(splits=("conv.weight",), predicts=True)
+def activations_with_options():
+    def run(m, x):
+        y = F.gelu(x, approximate="tanh") + F.softplus(x, beta=2.0, threshold=50) + m.soft(x) + m.gelu(x * 2)
+        return y + torch.sigmoid(x) + F.logsigmoid(x) + x.tanh() * F.mish(x, inplace=False)
+
+    return around(run, soft=nn.Softplus(0.5, 60), gelu=nn.GELU(approximate="tanh"))
+
+
+@CASES(smooth=False)
+def kinked_activations_with_options():
+    def run(m, x):
+        y = F.leaky_relu(x, 0.3, False) + F.elu(x, alpha=0.5) + F.hardtanh(x, min_val=-0.2, max_val=0.3) + x.clamp(0.1)
+        return y + torch.clamp(x, max=0.2) + x.clamp(min=-0.1) + m.leaky(x) + m.hard(x)
+
+    return around(run, leaky=nn.LeakyReLU(0.4), hard=nn.Hardtanh(-0.3, 0.1))
+
+
+@CASES(predicts=True)
+def powers():
+    return around(lambda m, x: x**2.0 + (x.square() + 1) ** -1 + 2**x + (1 + x.square()).pow(0.5))

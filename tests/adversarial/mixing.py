@@ -359,3 +359,23 @@ def mixer_block():
         channels2=nn.Linear(7, 8),
         fc=nn.Linear(8, CLASSES),
     )
+
+
+@CASES(predicts=True)
+def batch_norm_function_on_the_statistics_of_the_batch():
+    """The running statistics are given, and not used: each image depends on the others."""
+
+    def run(m, x):
+        return F.silu(F.batch_norm(x, m.n.running_mean.clone(), m.n.running_var.clone(), m.n.weight, m.n.bias, True))
+
+    return around(run, n=nn.BatchNorm2d(4))
+
+
+@CASES(predicts=True)
+def batch_norm_function_that_also_trains():
+    def run(m, x):
+        return F.silu(
+            F.batch_norm(x, m.n.running_mean, m.n.running_var, m.n.weight, m.n.bias, training=True, momentum=0.0)
+        )
+
+    return around(run, n=nn.BatchNorm2d(4))

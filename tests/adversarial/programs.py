@@ -309,3 +309,25 @@ def images_and_channels_exchanged():
 @CASES(traced=4)
 def flattened_with_the_batch_in_the_code():
     return Net(lambda m, x: m.fc(F.silu(m.conv(x)).mean(3).reshape(4, -1)), conv=conv(3, 4), fc=nn.Linear(32, CLASSES))
+
+
+@CASES()
+def width_read_in_training():
+    """Eval mode never reads it."""
+    return around(lambda m, x: torch.tanh(x / m.conv.out_channels if m.training else x))
+
+
+@CASES(refuses={"conv.weight": "."})
+def as_many_rows_as_channels():
+    return around(lambda m, x: F.interpolate(x, size=x.shape[1], mode="bilinear").square())
+
+
+@CASES()
+def norm_kept_in_training_mode():
+    """Statistics of the batch, in eval mode too."""
+
+    def run(m, x):
+        m.n.train()
+        return F.silu(m.n(x))
+
+    return around(run, n=nn.BatchNorm2d(4, track_running_stats=False))

@@ -337,3 +337,36 @@ def parameters_that_do_not_train():
     net.conv.weight.requires_grad_(False)
     net.n.requires_grad_(False)
     return net
+
+
+@CASES(splits=("a.weight", "b.weight"), predicts=True)
+def consumer_shared_by_two_groups():
+    """One convolution reads both branches: channel c of one and channel c of the other share a column."""
+    return around(
+        lambda m, x: m.read(F.silu(m.a(x))) * torch.tanh(m.read(torch.tanh(m.b(x)))),
+        a=conv(4, 3),
+        b=conv(4, 3, 1),
+        read=conv(3, 4),
+    )
+
+
+@CASES()
+def blur_with_a_fixed_kernel():
+    """Anti-aliasing: a depthwise convolution whose kernel is a buffer, repeated for as many channels as there are."""
+
+    def run(m, x):
+        return F.silu(F.conv2d(x, m.kernel.repeat(x.size(1), 1, 1, 1), stride=2, padding=1, groups=x.size(1)))
+
+    net = around(run)
+    net.register_buffer("kernel", torch.ones(1, 1, 3, 3))
+    return net
+
+
+@CASES()
+def blur_with_a_kernel_for_each_channel():
+    def run(m, x):
+        return F.silu(F.conv2d(x, m.kernel, stride=2, padding=1, groups=x.shape[1]))
+
+    net = around(run)
+    net.register_buffer("kernel", torch.ones(4, 1, 3, 3))
+    return net

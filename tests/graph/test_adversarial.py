@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from adversarial import ALL, judge
 from adversarial.case import Case, around
+from adversarial.random_nets import random_case
+from stock_networks import counted_macs
 from torch import Tensor, nn
 
 import energysplit as es
@@ -79,6 +81,18 @@ def test_predicted_loss_change_is_that_of_the_split(name: str, linear: str) -> N
     case = ALL[name]
     net = traced(case.module(), case)
     assert isinstance(net, str) or judge.mispredictions(net, case.batch(4, 2), linear) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_price_is_what_torch_counts_before_and_after_a_split(name: str) -> None:
+    case = ALL[name]
+    net = traced(case.module(), case)
+    if isinstance(net, str):
+        return
+    whole = {key: list(range(group.channels)) for key, group in net.groups.items() if group.splittable}
+    for each in (net, es.split(net, whole)):
+        images = counted_macs(each.module, case.example())
+        assert es.price(each, "macs").value == images / case.traced
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -202,3 +216,13 @@ def test_the_judge_sees_a_wrong_prediction(factor: float, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(es, "splitting_index", wrong)
     assert judge.mispredictions(net, case.batch(4, 2))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks(seed: int) -> None:
+    case = random_case(seed)
+    net = traced(case.module(), case)
+    if isinstance(net, str):
+        return
+    assert judge.faults(net, case) == []
+    assert judge.mispredictions(net, case.batch(4, 2)) == []
