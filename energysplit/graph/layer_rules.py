@@ -104,6 +104,8 @@ def _norm_module(call: Call) -> Outcome:
 
 
 def _norm_function(call: Call) -> Outcome:
+    if call.argument(5, "training", False) and not call.training:
+        raise Refusal("batch norm on the statistics of the batch, in eval mode too, mixes the images of a batch")
     return _norm(
         call,
         _parameter(call, 1, "running_mean", needed=False),

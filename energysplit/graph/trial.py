@@ -76,6 +76,12 @@ class _Bench:
         self.spans = {op.node: op.spans for op in self.net.ops}
         self.values = {op.node: value for op, value in _run(self.before, self.input)}
         self.output = self.before.module(self.input.clone())
+        self.trained_output: Any = None
+        drops = any("drop" in type(sub).__name__.lower() for sub in module.modules())
+        drops = drops or any(word in str(op.node.target) for op in self.net.ops for word in ("drop", "stochastic"))
+        if self.trained and not drops:  # what is dropped at random can't be compared
+            with torch.random.fork_rng():
+                self.trained_output = self._training_output(copy.deepcopy(module))
 
     def _batch(self) -> Tensor:
         """More than one image, as batch norm wants them in training mode."""
@@ -100,7 +106,10 @@ class _Bench:
                 return where
             if self.trained:
                 where = "the forward pass in training mode"
-                after.module.train()(self._batch())
+                with torch.random.fork_rng():
+                    output = self._training_output(after.module)
+                if self.trained_output is not None and not self._same_output(output, self.trained_output):
+                    return where
         except Exception as error:
             return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         return None
@@ -130,9 +139,14 @@ class _Bench:
             old = old.index_select(dim, source.to(old.device))
         return self._equal(old, value)
 
-    def _same_output(self, output: Any) -> bool:
+    def _training_output(self, module: nn.Module) -> Any:
+        """What a module computes in training mode."""
+        torch.manual_seed(0)
+        return module.train()(self._batch())
+
+    def _same_output(self, output: Any, before: Any = None) -> bool:
         """Whether this is what the module computed before."""
-        old, new = _tensors(self.output), _tensors(output)
+        old, new = _tensors(self.output if before is None else before), _tensors(output)
         return len(old) == len(new) and all(map(self._equal, old, new))
 
     def _equal(self, old: Any, new: Any) -> bool:
