@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Scope = Literal["network", "stage"]
 Combine = Literal["sum", "max"]
+WEIGHTLESS = ("activation", "max_pool", "average_pool", "add", "multiply", "move")
+"""Operations without weights, which only providers that price every operation see."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,26 @@ class LayerCase:
     something (attention, a recurrent layer, a layer norm) is an "other" of fixed size, with its `macs` (counted by
     torch) and `params`. `shared`: the weights were counted at an earlier use, and `params` are those that this use
     adds. Both numbers are 0 for all others.
+
+    Operations without weights are cases too ("activation" that is fused to nothing, "max_pool", "average_pool", "add",
+    "multiply", "move" for copies and changes of shape), but only providers that declare `every_operation` see them.
+    `live`, for these providers only: activations, in elements, that are alive while this runs, its own inputs and
+    output included; 0 elsewhere.
     """
 
-    op: Literal["conv1d", "conv2d", "linear", "batch_norm", "other"]
+    op: Literal[
+        "conv1d",
+        "conv2d",
+        "linear",
+        "batch_norm",
+        "other",
+        "activation",
+        "max_pool",
+        "average_pool",
+        "add",
+        "multiply",
+        "move",
+    ]
     in_channels: int
     out_channels: int
     kernel: tuple[int, int] = (1, 1)
@@ -51,6 +70,7 @@ class LayerCase:
     macs: int = 0
     params: int = 0
     shared: bool = False
+    live: int = 0
 
     @property
     def depthwise(self) -> bool:
@@ -79,7 +99,16 @@ class Cost:
 
 @runtime_checkable
 class CostProvider(Protocol):
-    """Prices a layer case. `combine` ("sum" unless declared) says how layers make a network."""
+    """Prices a layer case.
+
+    Abilities are attributes, each left out where the default is meant.
+
+    combine: how layers make a network, "sum" (the default) or "max".
+    every_operation: whether it prices operations without weights too (default False), as whatever takes time does.
+    overhead: a `Cost` that a network pays once, whatever its layers (default none).
+    network_error: relative error of whole networks' prices, measured on networks the provider was not made from; it
+        then gives a network's interval, which otherwise is the worst case of all layers together (default None).
+    """
 
     unit: str
 
@@ -103,6 +132,10 @@ class Priceable(Protocol):
 
     def cases(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
         """Layer name -> case, at the present widths or at others."""
+        ...
+
+    def operations(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        """Name -> case of everything that runs, operations without weights too, in the order it runs."""
         ...
 
 

@@ -32,6 +32,9 @@ class NetworkPricer:
         self.name = provider_name(provider)
         self.unit = self.provider.unit
         self.combine = getattr(self.provider, "combine", "sum")
+        self._cases = net.operations if getattr(self.provider, "every_operation", False) else net.cases
+        self._overhead = overhead_of(self.provider)
+        self._network_error = getattr(self.provider, "network_error", None)
         self._present = dict(net.widths)
         self._costs: dict[LayerCase, Cost] = {}
         self._values: dict[tuple[int, ...], float] = {}
@@ -42,17 +45,20 @@ class NetworkPricer:
         Raises:
             InputError: the provider gave no finite price of at least 0 in its unit, or a width is not a whole number.
         """
-        cases = self.net.cases() if widths is None else self.net.cases(self._full(widths))
+        cases = self._cases() if widths is None else self._cases(self._full(widths))
         return {name: self._layer(name, case) for name, case in cases.items()}
 
     def price(self, widths: Mapping[str, int] | None = None) -> Cost:
         """The price of the network: the sum of its layers, or the largest where the provider's `combine` is "max".
 
-        Intervals add up end to end (worst case); sources that differ are joined.
+        Intervals add up end to end (worst case), unless the provider knows the error of whole networks; sources that
+        differ are joined.
         """
         costs = list(self.layers(widths).values())
         if not costs:
             return Cost.exact(0.0, self.unit, "counted: no layers")
+        if self._overhead is not None:
+            costs.append(self._overhead)
         if self.combine == "max":
             largest = max(costs, key=lambda cost: cost.value)
             low, high = max(cost.low for cost in costs), max(cost.high for cost in costs)
@@ -60,6 +66,8 @@ class NetworkPricer:
         source = " + ".join(dict.fromkeys(cost.source for cost in costs))
         # fsum does not depend on the order of the layers, so equal networks have equal prices to the last bit.
         value, low, high = (math.fsum(getattr(cost, part) for cost in costs) for part in ("value", "low", "high"))
+        if self._network_error is not None:
+            low, high = value * max(0.0, 1 - self._network_error), value * (1 + self._network_error)
         return Cost(value, self.unit, low, high, source)
 
     def value(self, widths: Mapping[str, int]) -> float:
@@ -70,6 +78,8 @@ class NetworkPricer:
             if len(self._values) >= _KEPT_VALUES:
                 self._values.clear()
             values = [cost.value for cost in self.layers(widths).values()]
+            if self._overhead is not None and values:
+                values.append(self._overhead.value)
             known = (max(values, default=0.0) if self.combine == "max" else math.fsum(values)) + 0.0
             self._values[key] = known
         return known
@@ -119,6 +129,18 @@ class NetworkPricer:
             raise InputError(
                 f"{where}: the price {cost.value!r} is outside its own interval, {cost.low!r} to {cost.high!r} ({case})"
             )
+
+
+def overhead_of(provider: CostProvider) -> Cost | None:
+    """What a network pays once, whatever its layers; None if nothing.
+
+    Raises:
+        InputError: the provider's layers are compared, not added, so there is nothing to add it to.
+    """
+    overhead: Cost | None = getattr(provider, "overhead", None)
+    if overhead is not None and getattr(provider, "combine", "sum") == "max":
+        raise InputError(f"{type(provider).__name__}: `overhead` given with combine = 'max'; leave one of them out")
+    return overhead
 
 
 def price(net: Priceable, provider: str | CostProvider, widths: Mapping[str, int] | None = None) -> Cost:

@@ -18,7 +18,9 @@ from torch import Tensor, fx, nn
 from energysplit.errors import InputError, nearest
 from energysplit.graph.activations import Activation
 from energysplit.graph.spans import Span, moved
-from energysplit.types import LayerCase, SplitGroup
+from energysplit.types import WEIGHTLESS, LayerCase, SplitGroup
+
+PER_CHANNEL = ("batch_norm", *WEIGHTLESS)
 
 
 class Kind(Enum):
@@ -107,30 +109,51 @@ class Count:
         """The number at these widths."""
         return self.fixed + sum(widths[group] * multiple for group, multiple in self.terms)
 
+    def __mul__(self, factor: int) -> Count:
+        return Count(self.fixed * factor, tuple((group, multiple * factor) for group, multiple in self.terms))
+
+    def __add__(self, other: Count) -> Count:
+        terms: dict[str, int] = {}
+        for group, multiple in (*self.terms, *other.terms):
+            terms[group] = terms.get(group, 0) + multiple
+        return Count(self.fixed + other.fixed, tuple(terms.items()))
+
 
 @dataclass(frozen=True)
 class Layer:
-    """A priced layer: its case at the traced widths and how its channels follow the groups' widths."""
+    """What is priced: its case at the traced widths and how its numbers follow the groups' widths.
+
+    live: activations alive while it runs, in elements. parts: names of the operations it stands for; none for a
+    parameter that is used outside layers, which costs memory and no time.
+    """
 
     case: LayerCase
     inputs: Count
     outputs: Count
+    live: Count = Count(0)
+    parts: tuple[str, ...] = ()
 
-    def at(self, widths: Mapping[str, int]) -> LayerCase:
+    def at(self, widths: Mapping[str, int], live: bool = False) -> LayerCase:
         """The case at other widths."""
-        return _resized(self.case, self.inputs.at(widths), self.outputs.at(widths))
+        alive = self.live.at(widths) if live else 0
+        return _resized(self.case, self.inputs.at(widths), self.outputs.at(widths), alive)
+
+    @property
+    def weightless(self) -> bool:
+        """Whether this has no weights, so that only providers that price every operation see it."""
+        return self.case.op in WEIGHTLESS
 
 
 @lru_cache(maxsize=100_000)
-def _resized(case: LayerCase, inputs: int, outputs: int) -> LayerCase:
+def _resized(case: LayerCase, inputs: int, outputs: int, live: int) -> LayerCase:
     """The case with other numbers of channels; remembered, as prices are asked for thousands of times."""
     groups = case.groups
-    if groups == case.in_channels and (groups > 1 or case.op == "batch_norm"):  # one filter, or one scale, a channel
+    if groups == case.in_channels and (groups > 1 or case.op in PER_CHANNEL):  # one filter, or one scale, a channel
         groups = inputs
     params = case.params
     if params and case.out_channels:  # as many for each channel
         params = params * outputs // case.out_channels
-    return replace(case, in_channels=inputs, out_channels=outputs, groups=groups, params=params)
+    return replace(case, in_channels=inputs, out_channels=outputs, groups=groups, params=params, live=live)
 
 
 class Network:
@@ -166,14 +189,29 @@ class Network:
             InputError: a group is unknown or a width is below 1.
         """
         if widths is None:
-            return {name: layer.case for name, layer in self.layers.items()}
+            return {name: layer.case for name, layer in self.layers.items() if not layer.weightless}
+        full = self._full(widths)
+        return {name: layer.at(full) for name, layer in self.layers.items() if not layer.weightless}
+
+    def operations(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        """Name -> case of everything that runs, in order: layers, and operations without weights.
+
+        `live` is filled here. What runtimes fuse to a layer (batch norm, activation) is part of it; views are part of
+        what they look at.
+
+        Raises:
+            InputError: a group is unknown or a width is below 1.
+        """
+        full = self._full(widths or {})
+        return {name: layer.at(full, live=True) for name, layer in self.layers.items() if layer.parts}
+
+    def _full(self, widths: Mapping[str, int]) -> dict[str, int]:
         for name, width in widths.items():
             if name not in self.groups:
                 raise InputError(f"no group {name!r} in this network: {nearest(name, self.groups)}")
             if width < 1:
                 raise InputError(f"group {name!r}: width {width} given, at least 1 expected")
-        full = {**self.widths, **widths}
-        return {name: layer.at(full) for name, layer in self.layers.items()}
+        return {**self.widths, **widths}
 
     def weight(self, layer: str) -> Tensor:
         """The weight of a producer or consumer, detached: shape (outputs, fan-in ...)."""

@@ -1,4 +1,4 @@
-"""The priced layers of a walk: their cases at the traced widths, and how these follow the groups."""
+"""What is priced of a walk: layers and other operations, their cases as traced, and how these follow the groups."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
+from energysplit.graph.lifetimes import with_lifetimes
 from energysplit.graph.network import Count, Kind, Layer
 from energysplit.graph.rule import Call
 from energysplit.graph.spaces import Spaces
 from energysplit.graph.walk import Visit, Walk
+from energysplit.graph.weightless import free, weightless
 from energysplit.types import LayerCase
 
 _LAYERS = (Kind.MIX, Kind.DEPTHWISE)
 
 
 def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str, Layer]:
-    """Layer name -> priced layer, in the order of the forward pass, then what parameters are left over.
+    """Name -> what is priced, in the order of the forward pass, then what parameters are left over.
 
     A batch norm or activation that is the only reader of a convolution or linear layer is fused to it. What is not
     followed (attention, layer norm) is priced by the multiply-accumulates torch counts and its parameters.
     """
     visits = walk.visits
     found: dict[str, Layer] = {}
+    unit: dict[fx.Node, str] = {}  # operation -> what it is priced with
     fused: dict[fx.Node, str] = {}  # node -> the layer whose output, so far, it is
     counted: set[int] = set()
     for visit in visits:
@@ -51,7 +55,7 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
             if before and affine and not found[before].case.batch_norm and found[before].case.activation is None:
                 fresh = _fresh(affine, counted) if found[before].case.shared else 0
                 found[before] = _with(found[before], batch_norm=True, params=found[before].case.params + fresh)
-                fused[visit.node] = before
+                fused[visit.node] = unit[visit.node] = before
             else:
                 found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces, name)
                 shared = bool(affine) and not _fresh(affine, counted)
@@ -59,6 +63,7 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
             counted |= {id(t) for t in affine}
         elif outcome.kind is Kind.ACTIVATION and before and outcome.activation is not None:
             found[before] = _with(found[before], activation=outcome.activation.name)
+            unit[visit.node] = before
         elif outcome.kind is Kind.OPAQUE:
             own = {id(p): p for p in visit.parameters if id(p) not in counted}
             params = sum(p.numel() for p in own.values())
@@ -69,11 +74,27 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
             counted |= own.keys()
         elif isinstance(call and call.module, nn.Identity | nn.Dropout) and before:
             fused[visit.node] = before
+        if outcome.kind is Kind.VALUE or not _tensor(visit):
+            continue
+        if visit.node not in unit and name not in found:
+            sources = [unit[source] for source in visit.node.all_input_nodes if source in unit]
+            if free(visit):  # of the images themselves: of nothing
+                if sources:
+                    unit[visit.node] = sources[0]
+                continue
+            found[name] = weightless(visit, walk.images, spaces)
+        unit.setdefault(visit.node, name)
+    found = with_lifetimes(walk, names, unit, found, spaces)
     visited = {id(t) for visit in visits for t in _tensors(visit)}
     for name, parameter in walk.model.named_parameters():
         if id(parameter) in visited and id(parameter) not in counted:
             found[name] = _loose(name, parameter, visits, spaces)
     return found
+
+
+def _tensor(visit: Visit) -> bool:
+    """Whether an operation results in tensors."""
+    return visit.call is not None and any(isinstance(leaf, Tensor) for leaf in tree_leaves(visit.call.result))
 
 
 def _fresh(tensors: Sequence[Tensor], counted: set[int]) -> int:

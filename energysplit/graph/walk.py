@@ -64,6 +64,7 @@ class Walk:
     def run(self, graph: fx.Graph, example: Tensor) -> Walk:
         """Visit every operation; the output's channels are frozen."""
         self.held = {id(t) for t in (*self.model.parameters(), *self.model.buffers())}
+        self.example = example
         self.images = len(example)
         last = {source: node for node in graph.nodes for source in node.all_input_nodes}
         values: dict[fx.Node, Any] = {}

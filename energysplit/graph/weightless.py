@@ -1,0 +1,123 @@
+"""Operations without weights that take time all the same: pooling, residual sums, gates, copies.
+
+They are cases like layers, for providers that price every operation. What moves no data (a flatten, a dropout in eval
+mode) is no operation of its own: it belongs to whatever made its input.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, nn
+
+from energysplit.errors import UnsupportedModel
+from energysplit.graph.labels import compact
+from energysplit.graph.network import Count, Kind, Layer
+from energysplit.graph.rule import Mark
+from energysplit.graph.spaces import Spaces
+from energysplit.graph.walk import Visit
+from energysplit.types import LayerCase
+
+_OPS = {Kind.ACTIVATION: "activation", Kind.MAX_POOL: "max_pool", Kind.SUM: "add", Kind.PRODUCT: "multiply"}
+_FREE_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
+_FREE = (
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "expand", "expand_as"),
+    *("to", "float", "type_as", "dropout", "dropout1d", "dropout2d", "stochastic_depth"),
+)
+
+
+def free(visit: Visit) -> bool:
+    """Whether an operation moves no data when the network runs: a view, or nothing at all."""
+    node = visit.node
+    if visit.call is not None and visit.call.module is not None:
+        return isinstance(visit.call.module, _FREE_MODULES) or "stochasticdepth" in _name(visit)
+    if node.target is operator.getitem:
+        return not isinstance(visit.call and visit.call.args[0], Tensor)  # one of the results of a chunk
+    return _name(visit) in _FREE
+
+
+def weightless(visit: Visit, images: int, spaces: Spaces) -> Layer:
+    """The case of an operation without weights, and how its channels follow the groups."""
+    op = _OPS.get(visit.outcome.kind) or ("average_pool" if _averages(visit) else "move")
+    outputs, out_size = channels(visit.outcome.mark, visit.result or visit.source, images, spaces, visit.node.name)
+    in_size, kernel, stride = out_size, (1, 1), (1, 1)
+    if op in ("max_pool", "average_pool"):
+        in_size = _size(visit.source)
+        kernel, stride = _window(visit, in_size, out_size)
+    activation = visit.outcome.activation.name if visit.outcome.activation is not None else None
+    total = outputs.fixed + sum(spaces.spaces[group].channels * multiple for group, multiple in outputs.terms)
+    case = LayerCase(
+        op,  # type: ignore[arg-type]
+        total,
+        total,
+        kernel=kernel,
+        stride=stride,
+        groups=max(1, total),
+        in_size=in_size,
+        out_size=out_size,
+        activation=activation,
+    )
+    return Layer(case, outputs, outputs)
+
+
+def channels(
+    mark: Mark | None, shape: torch.Size, images: int, spaces: Spaces, where: str
+) -> tuple[Count, tuple[int, int]]:
+    """How the channels of one image's tensor follow the groups, and its (height, width)."""
+    total = shape.numel() // images if shape else 0
+    wide: list[int] = []
+    if isinstance(mark, Tensor):
+        small = compact(mark)
+        wide = [dim for dim, size in enumerate(small.shape) if size > 1] or ([1] if mark.dim() > 1 else [])
+        labels = small.expand(*(shape[d] if d in wide else small.shape[d] for d in range(mark.dim()))).flatten()
+        try:
+            spans = spaces.spans_of(labels, 0, where)
+        except UnsupportedModel:
+            spans = ()
+        held = sum(spaces.spaces[span.group].channels * span.multiple for span in spans)
+        count = Count(len(labels) - held, tuple((span.group, span.multiple) for span in spans))
+    else:
+        count = Count(shape[1] if len(shape) > 1 else total)
+    each = count.fixed + sum(spaces.spaces[group].channels * multiple for group, multiple in count.terms)
+    if not each:
+        return Count(0), (1, 1)
+    size = _size(shape)
+    return count, size if size[0] * size[1] * each == total else (1, max(1, total // each))
+
+
+def _window(
+    visit: Visit, in_size: tuple[int, int], out_size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(Kernel, stride) of a pooling; of an adaptive one, what comes nearest."""
+    call, module = visit.call, visit.call.module if visit.call is not None else None
+    if "adaptive" in _name(visit) or call is None or (module is not None and not hasattr(module, "kernel_size")):
+        near = (max(1, in_size[0] // out_size[0]), max(1, in_size[1] // out_size[1]))
+        return near, (near if out_size != (1, 1) else (1, 1))
+    if out_size == (1, 1) and _name(visit) in ("mean", "sum"):
+        return in_size, (1, 1)
+    kernel = _pair(call.option(1, "kernel_size", 1))
+    return kernel, _pair(call.option(2, "stride", None) or kernel)
+
+
+def _averages(visit: Visit) -> bool:
+    return "pool" in _name(visit) or _name(visit) in ("mean", "sum")
+
+
+def _name(visit: Visit) -> str:
+    """The operation's bare name, in small letters."""
+    module = visit.call.module if visit.call is not None else None
+    target = visit.node.target
+    name = type(module).__name__ if module is not None else getattr(target, "__name__", str(target))
+    return name.lower()
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    return (sizes[0], sizes[-1]) if len(sizes) == 2 or isinstance(value, int) else (1, sizes[0])
+
+
+def _size(shape: torch.Size) -> tuple[int, int]:
+    """(height, width) of a tensor (batch, channels, ...); (1, length) for sequences, (1, 1) for vectors."""
+    spatial = tuple(shape[2:4])
+    return (1,) * (2 - len(spatial)) + spatial  # type: ignore[return-value]
