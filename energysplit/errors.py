@@ -54,6 +54,10 @@ class CheckFailed(EnergysplitError):
     """A check of energysplit's own work failed (function kept, parity, budget); nothing after it was kept."""
 
 
+class MeasuredElsewhere(UserWarning):
+    """A cost table was measured on another machine or runtime than it is used for; the text has both names."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The sentence that proposes the nearest known word, or lists the known ones.
 

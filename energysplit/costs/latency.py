@@ -1,0 +1,107 @@
+"""Latency of a layer case, from a table measured on the device with ONNX Runtime."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+from energysplit.costs.predictor import Predictor
+from energysplit.costs.registry import register_cost
+from energysplit.costs.table import CostTable, Provenance
+from energysplit.errors import InputError, MeasuredElsewhere
+from energysplit.hardware import HardwareProfile, load
+from energysplit.hardware.detect import machine
+from energysplit.types import Cost, LayerCase
+
+TABLES = Path("cost_tables")
+
+
+@register_cost("latency")
+class Latency:
+    """Seconds of one image through a layer, with what the runtime fuses to it, operations without weights included.
+
+    A network is the sum of its operations and an overhead fitted to whole networks.
+
+    Args:
+        profile: the hardware profile (name, path or `HardwareProfile`) of the device the table is for; without one,
+            the table is expected to be of this machine.
+        tables: folder of the cost table; `cost_tables/` and the profile's name if not given.
+        strict: whether a table of another machine, runtime or setting is an error instead of a warning.
+
+    Error: of a case, what 90 % of held-out rows stayed below; of a network (`network_error`), what 90 % of held-out
+    networks stayed below.
+
+    Raises:
+        InputError: neither profile nor table given, a table that can't be used, or, if `strict`, one that was measured
+            elsewhere.
+    """
+
+    unit = "s"
+    every_operation = True
+
+    def __init__(
+        self,
+        profile: str | Path | HardwareProfile | None = None,
+        tables: str | Path | None = None,
+        strict: bool = False,
+    ) -> None:
+        if profile is None and tables is None:
+            raise InputError(
+                "cost 'latency': give tables=... (a folder that 'energysplit profile' wrote) or profile=... (then "
+                "cost_tables/NAME is taken)"
+            )
+        device = None if profile is None else load(profile)
+        folder = Path(tables) if tables is not None else TABLES / device.name  # type: ignore[union-attr]
+        table = CostTable.read(folder, "latency")
+        self.provenance: Provenance = table.provenance
+        for said in differences(table.provenance, device):
+            text = f"{folder}: {said}"
+            if strict:
+                raise InputError(f"{text}; measure here with 'energysplit profile', or leave out strict")
+            warnings.warn(text, MeasuredElsewhere, stacklevel=2)
+        self.multiple_of = table.provenance.multiple_of
+        self.overhead = table.provenance.overhead_cost
+        self.network_error = table.provenance.network_error
+        self._predictor = Predictor.of(table)
+
+    def price(self, case: LayerCase) -> Cost:
+        """Latency of `case`, interpolated between measured ones.
+
+        Raises:
+            InputError: nothing like it was measured; the message says which command measures it.
+        """
+        return self._predictor.price(case)
+
+
+def differences(table: Provenance, device: HardwareProfile | None) -> list[str]:
+    """What a table was measured on, where that is not the device it is wanted for, with both names.
+
+    The device is the profile's, or this machine if there is none; this machine's runtime is compared where the device
+    is this machine.
+    """
+    found = []
+    here = machine().processor or "this machine"
+    wanted = device.processor if device is not None and device.processor else here
+    if table.machine != wanted:
+        found.append(f"measured on {table.machine!r}, used for {wanted!r}")
+    settings: list[tuple[str, object]] = (
+        [] if device is None else [("threads", device.threads), ("precision", device.precision)]
+    )
+    if device is not None and device.execution_provider is not None:
+        settings.append(("execution_provider", device.execution_provider))
+    for key, value in settings:
+        if getattr(table, key) != value:
+            found.append(f"measured with {key} = {getattr(table, key)!r}, the profile says {value!r}")
+    if wanted == here and table.runtime == "onnxruntime":
+        version = _version("onnxruntime")
+        if version is not None and version != table.runtime_version:
+            found.append(f"measured with onnxruntime {table.runtime_version}, onnxruntime {version} is installed here")
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
