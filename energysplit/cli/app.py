@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from energysplit.cli import env, export, grow, price, report
+from energysplit.cli import env, export, grow, price, profile, report
 from energysplit.errors import CheckFailed, InputError, SolverFailed
 
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
@@ -72,6 +72,7 @@ def _options(
 
 
 app.command()(grow.grow)
+app.command()(profile.profile)
 app.command()(price.price)
 app.command()(export.export)
 app.command()(report.report)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -160,8 +161,30 @@ def _float32_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).to("cpu", torch.float32).eval()
 
 
+def export_model(net: Network) -> Any:
+    """The ONNX model as the exporter makes it, with its notes on each node, in eval mode and float32.
+
+    Raises:
+        CheckFailed: the exporter failed.
+        InputError: a package it takes is missing.
+    """
+    _require_packages()
+    return _program(_float32_copy(net.module), torch.zeros(1, *net.example_input.shape[1:]))
+
+
 def _export(module: nn.Module, images: Tensor) -> tuple[bytes, int]:
     """The serialised ONNX model and its opset."""
+    model = _program(module, images)
+    # Stack traces of this machine's files: no use to a reader, and different on every machine.
+    for part in (model.graph, *model.functions):
+        for item in (*part.node, *part.value_info):
+            item.ClearField("metadata_props")
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return model.SerializeToString(), opset
+
+
+def _program(module: nn.Module, images: Tensor) -> Any:
+    """The exporter's ONNX model, for any batch size."""
     # torch.export takes sizes 0 and 1 for constants, so a dynamic batch is traced at 2.
     example = torch.cat([images, images])[:2]
     with _quiet() as chatter:
@@ -177,17 +200,11 @@ def _export(module: nn.Module, images: Tensor) -> tuple[bytes, int]:
                 verbose=False,
             )
             assert program is not None
-            model = program.model_proto
-            # Stack traces of this machine's files: no use to a reader, and different on every machine.
-            for part in (model.graph, *model.functions):
-                for item in (*part.node, *part.value_info):
-                    item.ClearField("metadata_props")
+            return program.model_proto
         except Exception as error:
             # The exporter's errors share no base but Exception; its own words are all there is to go by.
             detail = f"{error}\n{chatter.getvalue()}".strip().splitlines()
             raise CheckFailed(f"the ONNX exporter of torch {torch.__version__} failed: {detail[0]}") from error
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return model.SerializeToString(), opset
 
 
 def _with_metadata(data: bytes, parity: OnnxParity) -> bytes:

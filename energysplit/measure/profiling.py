@@ -1,0 +1,130 @@
+"""From results to a folder of cost tables: what `energysplit profile` leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from energysplit.costs.table import CostTable
+from energysplit.errors import InputError
+from energysplit.measure import networks
+from energysplit.measure.alignment import multiple_of
+from energysplit.measure.build import table
+from energysplit.measure.kit import read_attachment
+from energysplit.measure.networks import MeasuredNetwork
+from energysplit.measure.rows import divided
+from energysplit.measure.samples import Results, read_results
+from energysplit.measure.statistics import MeasurementWarning, noise, warnings_of
+from energysplit.measure.summary import Summary
+from energysplit.measure.table_files import write
+from energysplit.output.atomic import write_text
+
+ALIGNMENT_FILE = "alignment.csv"
+
+
+def write_tables(
+    out: Path,
+    results: Sequence[Results],
+    known: Mapping[str, MeasuredNetwork],
+    *,
+    command: str,
+    precision: str,
+    widths: Mapping[int, Summary] | None = None,
+    meter: str | None = None,
+) -> dict[str, CostTable]:
+    """Cost -> table written to a folder: latency, and energy where a meter answered.
+
+    Args:
+        out: the folder.
+        results: of all groups of networks.
+        known: the networks, by name.
+        command: what was called; goes into the provenance.
+        precision: of weights and maps.
+        widths: width -> time, as `alignment.measure_widths` found them.
+        meter: name of the energy meter.
+
+    Raises:
+        InputError: no network ran, or results are of different machines or settings.
+    """
+    if not any(part.models for part in results):
+        raise InputError("no network was measured, so there is no table; give it more --minutes")
+    _check_one_machine(results)
+    measured = divided(results, known)
+    reference_s = median(part.reference.median for part in results)
+    header = results[0].header
+    said: dict[str, object] = {
+        "machine": header["cpu"] or header["machine"],
+        "system": header["system"],
+        "runtime": "onnxruntime",
+        "runtime_version": header["onnxruntime"],
+        "execution_provider": header["execution_provider"],
+        "threads": int(header["threads"]),
+        "precision": precision,
+        "date": header["date"],
+        "command": command,
+        "noise": float(np.median([noise(part) for part in results])),
+        "multiple_of": 1 if not widths else multiple_of({width: time.median for width, time in widths.items()}),
+        "warnings": doubts(results),
+    }
+    if header.get("clock_mhz", "").replace(".", "", 1).isdecimal():
+        said["clock_mhz"] = float(header["clock_mhz"])
+    tables = {"latency": table(measured, reference_s, said)}
+    if any(item.energy_j is not None for item in measured):
+        tables["energy"] = table(measured, reference_s, {**said, "meter": meter}, "energy")
+    if widths:
+        write_text(out / ALIGNMENT_FILE, _alignment(widths, reference_s))
+    for found in tables.values():
+        write(found, out)
+    return tables
+
+
+def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int, Summary], str]:
+    """Results of a kit, the networks they are of, times by width, and the precision.
+
+    Raises:
+        InputError: the file is not what a kit's script writes, or nothing in it ran.
+    """
+    results = read_results(path)
+    known, more = networks.read(read_attachment(path), str(path))
+    if not results.models:
+        raise InputError(f"{path}: no network ran: {next(iter(results.failed.values()), 'nothing was measured yet')}")
+    of_width = {str(name): int(width) for name, width in dict(more.get("widths", {})).items()}
+    widths = {of_width[name]: model.network.ratio for name, model in results.models.items() if name in of_width}
+    return results, known, widths, str(more.get("precision", "fp32"))
+
+
+def doubts(results: Sequence[Results]) -> list[str]:
+    """What to doubt in the results, a sentence for each kind, that of the worst group of networks."""
+    worst: dict[str, MeasurementWarning] = {}
+    for part in results:
+        for warning in warnings_of(part):
+            if warning.kind not in worst or warning.worst > worst[warning.kind].worst:
+                worst[warning.kind] = warning
+    return [warning.text for warning in worst.values()]
+
+
+def _check_one_machine(results: Sequence[Results]) -> None:
+    first = results[0]
+    for part in results[1:]:
+        for key in ("cpu", "machine", "onnxruntime", "execution_provider", "threads"):
+            if part.header.get(key) != first.header.get(key):
+                raise InputError(
+                    f"{part.path} was measured with {key} = {part.header.get(key)!r}, {first.path} with "
+                    f"{first.header.get(key)!r}; one table, one machine: measure into another --out"
+                )
+
+
+def _alignment(widths: Mapping[int, Summary], reference_s: float) -> str:
+    """The times by width, in seconds, as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("width", "median", "low", "high", "samples", "unit"))
+    for width, time in sorted(widths.items()):
+        seconds = (f"{ratio * reference_s:.6g}" for ratio in (time.median, time.low, time.high))
+        writer.writerow((width, *seconds, time.count, "s"))
+    return text.getvalue()

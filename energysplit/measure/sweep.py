@@ -1,0 +1,226 @@
+"""Measures networks of given families until a table predicts new ones well enough, or time is up.
+
+Every group of networks is predicted before it counts: those predictions are the estimate of the error, and the next
+widths are taken where the table is least sure. What is measured is kept at once, group by group, so that an
+interrupted sweep goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from energysplit.costs.predictor import Predictor
+from energysplit.errors import InputError
+from energysplit.measure import networks
+from energysplit.measure.family import Family
+from energysplit.measure.kit import read_attachment
+from energysplit.measure.meters import EnergyMeter
+from energysplit.measure.networks import MeasuredNetwork
+from energysplit.measure.plan import RESULTS_FILE, PlanOptions, write_plan
+from energysplit.measure.precision import Precision, converted
+from energysplit.measure.reference import reference_model
+from energysplit.measure.rows import NetworkRows, divided, latency_rows
+from energysplit.measure.runner import measure
+from energysplit.measure.samples import Results, read_results
+from energysplit.types import Progress, SilentProgress
+
+FOLDER = "measurement"
+_FIRST = 12  # networks of a family at random widths before it is asked where to look
+_LEAST = 24  # networks of a family at least
+_MOST = 240
+_CANDIDATES = 32
+_RECENT = 10  # latest networks of a family that estimate the error
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """When to stop and how to measure.
+
+    minutes: of measuring, exports not counted. target: mean relative error of new networks at which a family is done.
+    """
+
+    minutes: float = 10.0
+    target: float = 0.02
+    precision: Precision = "fp32"
+    seed: int = 0
+    plan: PlanOptions = field(default_factory=PlanOptions)
+
+
+class Sweep:
+    """A sweep over families.
+
+    Args:
+        families: what to measure.
+        out: folder of the table; samples go to its folder "measurement".
+        options: when to stop and how to measure.
+        meter: fills energies too.
+        progress: where to show how far it is.
+
+    Raises:
+        InputError: the folder holds the measurement of something else.
+    """
+
+    def __init__(
+        self,
+        families: Sequence[Family],
+        out: Path,
+        options: SweepOptions,
+        meter: EnergyMeter | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.families = {family.label: family for family in families}
+        self.folder = out / FOLDER
+        self.options = options
+        self.meter = meter
+        self.progress = progress or SilentProgress()
+        self.results, self.networks = earlier(self.folder)
+        self._check_same()
+        self.measured: list[NetworkRows] = []
+        self.errors: dict[str, list[float]] = {label: [] for label in self.families}
+        for part in self.results:
+            self._learn(part)
+
+    def run(self) -> None:
+        """Measure until every family is done or time is up; each family is measured once in any case.
+
+        Raises:
+            InputError: a network can't be measured.
+        """
+        start = time.monotonic()
+        if self.results:
+            self.progress.line(f"going on: {len(self.measured)} networks were measured already")
+        for number in count(len(self.results)):
+            family = self._next()
+            left_s = self.options.minutes * 60 - (time.monotonic() - start)
+            if family is None:
+                self.progress.line(f"done: {self.state()}")
+                break
+            if left_s <= 0 and self._count(family.label):
+                self.progress.line(f"time is up ({self.options.minutes:g} minutes): {self.state()}")
+                break
+            self._measure(family, number)
+            left_s = max(0.0, self.options.minutes * 60 - (time.monotonic() - start))
+            self.progress.line(f"{len(self.measured)} networks, {self.state()}; at most {left_s / 60:.1f} minutes left")
+
+    def state(self) -> str:
+        """The estimated error of each family, in words."""
+        return ", ".join(
+            f"{label}: error {error:.1%}"
+            if (error := self.error(label)) is not None
+            else f"{label}: error not known yet"
+            for label in self.families
+        )
+
+    def error(self, label: str) -> float | None:
+        """Mean relative error of the family's latest networks, predicted before they were measured."""
+        latest = self.errors[label][-_RECENT:]
+        return float(np.mean(np.abs(latest))) if len(latest) >= _RECENT // 2 else None
+
+    def _count(self, label: str) -> int:
+        return sum(item.network.family == label for item in self.measured)
+
+    def _next(self) -> Family | None:
+        """Of the families that are not done, the one measured least."""
+
+        def done(label: str) -> bool:
+            error, networks = self.error(label), self._count(label)
+            return networks >= _MOST or (networks >= _LEAST and error is not None and error <= self.options.target)
+
+        open_ = [label for label in self.families if not done(label)]
+        return self.families[min(open_, key=self._count)] if open_ else None
+
+    def _measure(self, family: Family, number: int) -> None:
+        folder = self.folder / f"{number:03d}"
+        named = {f"n{number:03d}_{place}": widths for place, widths in enumerate(self._widths(family, number))}
+        notes = [
+            MeasuredNetwork.of(name, family.label, family.image, family.cases(widths)) for name, widths in named.items()
+        ]
+        models = ((name, model_bytes(family, widths, self.options.precision)) for name, widths in named.items())
+        write_plan(folder, models, reference_model(), self.options.plan, networks.written(notes))
+        try:
+            path = measure(folder, meter=self.meter).results
+        finally:
+            for file in folder.glob("*.onnx"):
+                file.unlink()  # the notes say all there is to them
+        part = read_results(path)
+        if part.failed:
+            raise InputError(f"{family.label}: ONNX Runtime can't run it: {next(iter(part.failed.values()))}")
+        self.results.append(part)
+        self.networks |= {note.name: note for note in notes}
+        self._learn(part)
+
+    def _widths(self, family: Family, number: int) -> list[dict[str, int]]:
+        """Widths of the next networks: corners, then random ones, then half of them where the table is least sure."""
+        generator = random.Random(f"{self.options.seed}/{number}")
+        size = self.options.plan.batch
+        before = self._count(family.label)
+        if before == 0:
+            return [*family.corners(), *(family.draw(generator) for _ in range(size - 2))]
+        random_ones = [family.draw(generator) for _ in range(size)]
+        if before < _FIRST:
+            return random_ones
+        predictor = Predictor(latency_rows(self.measured, 1.0))
+        drawn = [family.draw(generator) for _ in range(_CANDIDATES)]
+        drawn.sort(key=lambda widths: _doubt(predictor, family, widths), reverse=True)
+        return [*random_ones[: size - size // 2], *drawn[: size // 2]]
+
+    def _learn(self, part: Results) -> None:
+        """Predict new networks by what was known before, then know them too; those chosen for doubt don't count."""
+        new = divided([part], self.networks)
+        if self.measured:
+            predictor = Predictor(latency_rows(self.measured, 1.0))
+            for item in new[: len(new) - len(new) // 2]:
+                cases = item.network.cases
+                if all(predictor.covers(case) for case in cases):
+                    predicted = sum(predictor.price(case).value for case in cases)
+                    self.errors[item.network.family].append(predicted / item.total.median - 1)
+        self.measured += new
+
+    def _check_same(self) -> None:
+        wanted = {(family.label, family.image) for family in self.families.values()}
+        for network in self.networks.values():
+            if (network.family, network.image) not in wanted:
+                size = "x".join(map(str, network.image))
+                raise InputError(
+                    f"{self.folder} holds networks of {network.family} at {size}, which this command does not measure; "
+                    "give the same families to go on, or another --out"
+                )
+
+
+def earlier(folder: Path) -> tuple[list[Results], dict[str, MeasuredNetwork]]:
+    """Results of the groups measured so far, and their networks."""
+    done: list[Results] = []
+    known: dict[str, MeasuredNetwork] = {}
+    for path in sorted(folder.glob(f"[0-9]*/{RESULTS_FILE}")):
+        names, _ = networks.read(read_attachment(path), str(path))
+        results = read_results(path)
+        if set(names) <= set(results.models):
+            done.append(results)
+            known |= names
+    return done, known
+
+
+def model_bytes(family: Family, widths: Mapping[str, int], precision: Precision) -> bytes:
+    """The network at these widths as the device will run it."""
+    if precision == "fp32":
+        return family.template.at(widths)
+    return converted(family.template.at(widths, filled=False), precision)
+
+
+def _doubt(predictor: Predictor, family: Family, widths: Mapping[str, int]) -> float:
+    """The relative standard error of a network's price, if those of its operations are independent."""
+    total, variance = 0.0, 0.0
+    for case in MeasuredNetwork.of("", family.label, family.image, family.cases(widths)).cases:
+        if not predictor.covers(case):
+            return math.inf
+        price = predictor.price(case).value
+        total, variance = total + price, variance + (price * min(1.0, predictor.spread(case))) ** 2
+    return math.sqrt(variance) / total if total else 0.0

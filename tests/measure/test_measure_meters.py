@@ -1,0 +1,173 @@
+"""Energy meters: units, sums, missing parts, and that a meter that is not there answers None."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from energysplit.errors import InputError, MissingExtra
+from energysplit.measure import meters
+from energysplit.measure.meters import EnergyMeter, NoMeter, ReplayMeter, ZeusMeter, find_meter, joules_of, sensible
+
+
+def measurement(gpu=None, cpu=None, dram=None, soc=None):
+    return SimpleNamespace(gpu_energy=gpu or {}, cpu_energy=cpu, dram_energy=dram, soc_energy=soc)
+
+
+class Monitor:
+    """Stands for zeus.monitor.ZeusMonitor: the same two calls, fixed answers."""
+
+    def __init__(self, answer=None, cpus=(0,), gpus=(), soc=False):
+        self.answer, self.calls = answer, []
+        self.cpu_indices, self.gpu_indices, self.soc_is_present = list(cpus), list(gpus), soc
+        self.soc = SimpleNamespace()
+
+    def begin_window(self, key, sync_execution=True, restart=False):
+        self.calls.append(("begin", key, sync_execution, restart))
+
+    def end_window(self, key, sync_execution=True, cancel=False):
+        self.calls.append(("end", key, sync_execution))
+        return self.answer
+
+
+def test_all_meters_keep_the_contract():
+    for meter in (NoMeter("why"), ReplayMeter([1.0]), ZeusMeter("cpu", Monitor(measurement(cpu={0: 1.0})))):
+        assert isinstance(meter, EnergyMeter)
+        assert meter.name
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.1, math.nan, math.inf, None])
+def test_a_window_without_a_sensible_answer_is_none(wrong):
+    assert sensible(wrong) is None
+    meter = ReplayMeter([wrong, 2.0])
+    meter.begin()
+    assert meter.end() is None
+    meter.begin()
+    assert meter.end() == 2.0
+    if wrong is not None:
+        zeus = ZeusMeter("cpu", Monitor(measurement(cpu={0: wrong})))
+        zeus.begin()
+        assert zeus.end() is None
+
+
+def test_packages_and_memory_add_up_in_joules():
+    answer = measurement(gpu={0: 100.0}, cpu={0: 3.0, 1: 4.0}, dram={0: 0.5})
+    assert joules_of(answer, "cpu") == 7.5
+    assert joules_of(answer, "gpu") == 100.0
+    assert joules_of(measurement(cpu={0: 3.0}), "cpu") == 3.0
+    assert joules_of(measurement(gpu={0: 1.0}), "cpu") is None
+    assert joules_of(measurement(), "gpu") is None
+
+
+def test_a_system_on_a_chip_answers_in_millijoules():
+    apple = SimpleNamespace(cpu_total_mj=1500, dram_mj=500, gpu_mj=250, gpu_sram_mj=None, ane_mj=10)
+    assert joules_of(measurement(soc=apple), "cpu") == 2.0
+    assert joules_of(measurement(soc=apple), "gpu") == 0.25
+    jetson = SimpleNamespace(cpu_energy_mj=120.0, gpu_energy_mj=80.0, total_energy_mj=400.0)
+    assert joules_of(measurement(soc=jetson), "cpu") == pytest.approx(0.12)
+    assert joules_of(measurement(soc=SimpleNamespace(cpu_total_mj=None)), "cpu") is None
+
+
+def test_zeus_windows_wait_for_no_framework_and_forget_open_ones():
+    monitor = Monitor(measurement(cpu={0: 1.0, 1: 2.0}), cpus=(0, 1))
+    meter = ZeusMeter("cpu", monitor)
+    meter.begin()
+    assert meter.end() == 3.0
+    assert monitor.calls == [("begin", "energysplit", False, True), ("end", "energysplit", False)]
+    assert "2 CPU packages" in meter.name
+
+
+def test_zeus_without_a_counter_says_so():
+    with pytest.raises(InputError, match="zeus finds no energy counter of the cpu here"):
+        ZeusMeter("cpu", Monitor(cpus=()))
+    with pytest.raises(InputError, match="zeus finds no energy counter of the gpu here: no NVIDIA"):
+        ZeusMeter("gpu", Monitor())
+
+
+def test_zeus_that_is_not_installed_is_silent_until_asked_for(monkeypatch):
+    monkeypatch.setattr(meters, "find_spec", lambda name: None)
+    meter = find_meter()
+    assert isinstance(meter, NoMeter)
+    assert "needs the package zeus" in meter.reason
+    meter.begin()
+    assert meter.end() is None
+    with pytest.raises(MissingExtra, match=r"extra 'energy'.*pip install 'energysplit\[energy\]'"):
+        find_meter(required=True)
+
+
+def fake_zeus(monkeypatch, tmp_path, monitor):
+    """An importable package zeus whose monitor is the one given."""
+    (tmp_path / "monitor").mkdir()
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(meters, "find_spec", lambda name: spec)
+    module = ModuleType("zeus.monitor")
+    module.ZeusMonitor = lambda: monitor
+    monkeypatch.setitem(sys.modules, "zeus", ModuleType("zeus"))
+    monkeypatch.setitem(sys.modules, "zeus.monitor", module)
+
+
+def test_the_meter_fits_the_execution_provider(monkeypatch, tmp_path):
+    fake_zeus(monkeypatch, tmp_path, Monitor(measurement(gpu={0: 5.0}, cpu={0: 1.0}), gpus=(0,)))
+    cpu, gpu = find_meter("CPUExecutionProvider"), find_meter("CUDAExecutionProvider")
+    for meter, joules in ((cpu, 1.0), (gpu, 5.0)):
+        meter.begin()
+        assert meter.end() == joules
+    assert gpu.name == "zeus: 1 GPUs"
+
+
+def test_installed_without_counters_is_silent_until_asked_for(monkeypatch, tmp_path):
+    fake_zeus(monkeypatch, tmp_path, Monitor(cpus=()))
+    assert "zeus finds no energy counter" in find_meter().reason
+    with pytest.raises(InputError, match="zeus finds no energy counter"):
+        find_meter(required=True)
+
+
+def test_another_package_called_zeus_is_not_taken_for_it(monkeypatch, tmp_path):
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(meters, "find_spec", lambda name: spec)
+    assert not meters.zeus_is_installed()
+
+
+def test_replay_answers_in_order_and_by_network():
+    meter = ReplayMeter({"a": [1.0, 2.0], "b": [3.0]})
+    found = []
+    for model in ("a", "b", "a", "a", "c"):
+        meter.about(model)
+        meter.begin()
+        found.append(meter.end())
+    assert found == [1.0, 3.0, 2.0, None, None]
+    with pytest.raises(InputError, match="call begin"):
+        meter.end()
+
+
+def test_replay_reads_a_file(tmp_path):
+    path = tmp_path / "joules.csv"
+    path.write_text("model,joules\na,1.5\nb,2.5\na,\n")
+    meter = ReplayMeter.from_csv(path)
+    found = []
+    for model in ("a", "a", "b"):
+        meter.about(model)
+        meter.begin()
+        found.append(meter.end())
+    assert found == [1.5, None, 2.5]
+    path.write_text("joules\n0.5\n")
+    plain = ReplayMeter.from_csv(path)
+    plain.begin()
+    assert plain.end() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("energy\n1\n", "expected a column 'joules', given energy"),
+        ("joules\nmuch\n", "line 2: joules: expected a number"),
+    ],
+)
+def test_a_wrong_replay_file_is_one_message(tmp_path, text, message):
+    path = tmp_path / "joules.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        ReplayMeter.from_csv(path)
