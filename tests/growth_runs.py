@@ -30,7 +30,8 @@ def tiny(**sections: dict[str, Any]) -> Recipe:
     changed = {
         key: {**value, **sections.get(key, {})} if isinstance(value, dict) else value for key, value in TINY.items()
     }
-    return Recipe.model_validate({**changed, **{k: v for k, v in sections.items() if not isinstance(v, dict)}})
+    added = {key: value for key, value in sections.items() if key not in TINY or not isinstance(value, dict)}
+    return Recipe.model_validate({**changed, **added})
 
 
 def journal(folder: Path) -> list[dict[str, Any]]:

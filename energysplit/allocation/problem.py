@@ -1,8 +1,9 @@
 """What can be bought and what it brings: blocks of neurons, best first, in every group.
 
 Within a group all neurons have one price, so a choice is a number of blocks per group. Without alignment a block is a
-neuron. With `multiple_of = m` the first block of a group fills its width up to the next multiple of m and each further
-one adds m. A neuron is split once a stage at most, and only where its index is below zero.
+neuron. With `multiple_of = m` (one for all groups, or one by group) the first block of a group fills its width up to
+the next multiple of m and each further one adds m. A neuron is split once a stage at most, and only where its index is
+below zero.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Problem:
     only groups of which at least one block can be bought. ends: group -> neurons bought after 0, 1, 2, ... blocks.
     gains: group -> gain after 0, 1, 2, ... blocks (sum of -index times the group's weight, above zero each). unknown:
     neurons left out because their index is NaN. short: whether some group has good neurons, but fewer than its first
-    block takes.
+    block takes. multiples: group -> what its width becomes a multiple of, for groups that have good neurons.
     """
 
     net: Priceable
@@ -39,6 +40,7 @@ class Problem:
     limits: tuple[Limit, ...]
     unknown: int
     short: bool
+    multiples: dict[str, int]
 
     @property
     def nothing(self) -> Blocks:
@@ -108,7 +110,7 @@ def build(
     index: Mapping[str, SplitIndex],
     budgets: Sequence[Budget],
     *,
-    multiple_of: int = 1,
+    multiple_of: int | Mapping[str, int] = 1,
     weights: Mapping[str, float] | None = None,
     seed_price: Mapping[str, float] | None = None,
 ) -> Problem:
@@ -118,7 +120,8 @@ def build(
         net: the network as it is.
         index: group -> splitting indices, shape (channels of the group,); groups left out are not split.
         budgets: at least one.
-        multiple_of: a group that grows ends at a width that is a multiple of it.
+        multiple_of: a group that grows ends at a width that is a multiple of it; by group, 1 where missing, or one
+            number for all.
         weights: group -> factor on its gains (step sizes that differ by group), 1 where missing.
         seed_price: see `budgets.resolve`.
 
@@ -126,22 +129,26 @@ def build(
         InputError: unknown group, as many indices as neurons not given, or a weight or multiple out of range.
         BudgetError: see `budgets.resolve`.
     """
-    if isinstance(multiple_of, bool) or not isinstance(multiple_of, int) or multiple_of < 1:
-        raise InputError(f"multiple_of is {multiple_of!r}; expected a whole number of at least 1")
     widths = dict(net.widths)
     weights = {} if weights is None else weights
-    for what, given in (("index", index), ("weights", weights)):
+    multiples = multiple_of if isinstance(multiple_of, Mapping) else dict.fromkeys(widths, multiple_of)
+    for what, given in (("index", index), ("weights", weights), ("multiple_of", multiples)):
         for name in given:
             if name not in widths:
                 raise InputError(f"{what}: no group {name!r} in this network; {nearest(name, widths)}")
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise InputError(f"weight of group {name!r} is {weight!r}; expected a finite number of at least 0")
+    for name, multiple in multiples.items():
+        if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+            where = f" of group {name!r}" if multiples is multiple_of else ""
+            raise InputError(f"multiple_of{where} is {multiple!r}; expected a whole number of at least 1")
     limits = resolve(net, budgets, seed_price)
 
     order: dict[str, tuple[int, ...]] = {}
     ends: dict[str, tuple[int, ...]] = {}
     gains: dict[str, tuple[float, ...]] = {}
+    used: dict[str, int] = {}
     unknown, short = 0, False
     for name, group in net.groups.items():
         if not group.splittable or name not in index:
@@ -151,12 +158,14 @@ def build(
         weight = float(weights.get(name, 1.0))
         # Sorted is stable: neurons with equal indices keep their order. A weight of 0 buys nothing.
         good = sorted((i for i, value in enumerate(values) if value < 0 < weight), key=lambda i: values[i])
-        stops = _ends(widths[name], len(good), multiple_of)
+        stops = _ends(widths[name], len(good), multiples.get(name, 1))
+        if good:
+            used[name] = multiples.get(name, 1)
         short = short or (bool(good) and len(stops) == 1)
         if len(stops) > 1:
             order[name], ends[name] = tuple(good), stops
             gains[name] = tuple(weight * math.fsum(-values[i] for i in good[:stop]) for stop in stops)
-    return Problem(net, widths, order, ends, gains, limits, unknown, short)
+    return Problem(net, widths, order, ends, gains, limits, unknown, short, used)
 
 
 def _values(name: str, index: SplitIndex, channels: int) -> list[float]:

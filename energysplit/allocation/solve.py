@@ -23,7 +23,7 @@ def allocate(
     budgets: Sequence[Budget] | Budget,
     *,
     method: str = "milp",
-    multiple_of: int = 1,
+    multiple_of: int | Mapping[str, int] = 1,
     weights: Mapping[str, float] | None = None,
     seed_price: Mapping[str, float] | None = None,
 ) -> Allocation:
@@ -39,7 +39,8 @@ def allocate(
         method: "milp" (whole-block knapsack and local search, never below "greedy" or "top_k"), "lp" (the paper's
             relaxation, rounded down), "greedy" (best gain per true price, step by step) or "top_k" (best index
             whatever it costs).
-        multiple_of: a group that grows ends at a width that is a multiple of it.
+        multiple_of: a group that grows ends at a width that is a multiple of it; one number for all, or by group (1
+            where missing).
         weights: group -> factor on its gains, 1 where missing.
         seed_price: budget or provider name -> price that "1.5x" of scope "network" multiplies; the present price
             where missing.
@@ -77,7 +78,7 @@ def allocate(
         limit={limit.name: limit.limit for limit in problem.limits},
         gap=gap,
         shadow_price=shadow_price,
-        status=_status(problem, blocks, multiple_of, gap),
+        status=_status(problem, blocks, gap),
         method=method,
         rounds=rounds,
     )
@@ -93,21 +94,22 @@ def _choose(problem: Problem, method: str) -> tuple[Blocks, int]:
     return search_milp(problem) if method == "milp" else search_lp(problem)
 
 
-def _status(problem: Problem, blocks: Blocks, multiple_of: int, gap: float) -> str:
+def _status(problem: Problem, blocks: Blocks, gap: float) -> str:
     """What happened, in a sentence or two."""
     unknown = f" Left out for an unknown (NaN) index: {_count(problem.unknown, 'neuron')}." if problem.unknown else ""
+    multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
     if not problem.order:
         if problem.short:
             return (
                 f"Nothing to split: no group has enough neurons with an index below zero to end at a multiple of "
-                f"{multiple_of}.{unknown}"
+                f"{multiple}.{unknown}"
             )
         return f"Nothing to split: no neuron of a splittable group has an index below zero.{unknown}"
     used = ", ".join(
         f"{limit.name!r} at {amount(price.value, price.unit)} of {amount(limit.limit, price.unit)}"
         for limit, price in zip(problem.limits, problem.prices(blocks).values(), strict=True)
     )
-    step = "neuron" if multiple_of == 1 else f"block up to a multiple of {multiple_of}"
+    step = "neuron" if multiple == "1" else f"block up to a multiple of {multiple}"
     neurons = sum(problem.ends[name][count] for name, count in blocks.items())
     if neurons == 0:
         return f"Nothing fits: splitting one more {step} of any group would exceed a budget ({used}).{unknown}"

@@ -77,11 +77,26 @@ def show_result(result: GrowthResult, out: Console) -> None:
     for record in result.records:
         if record.stopped:
             out.print(f"stage {record.stage}: {record.stopped}", markup=False)
+    for line in _comparisons(result):
+        out.print(line, markup=False, soft_wrap=True)
     for warning in result.warnings:
         out.print(f"warning: {warning}", markup=False)
     for name, path in (("run", result.run_dir), ("onnx", result.onnx), ("report", result.report)):
         if path is not None:
             out.print(f"{name}: {path}", markup=False, soft_wrap=True)
+
+
+def _comparisons(result: GrowthResult) -> list[str]:
+    """A line for each price of the exported model that was measured."""
+    from energysplit.errors import CheckpointError
+    from energysplit.output.measured import read_measured
+
+    try:
+        found = read_measured(result.run_dir)
+    except CheckpointError as error:
+        return [str(error)]
+    current = found is not None and bool(result.records) and found.weights_sha256 == result.records[-1].weights_sha256
+    return [f"{name}: {price.sentence}" for name, price in found.prices.items()] if found and current else []
 
 
 def show_plan(plan: GrowthPlan, out: Console) -> None:
@@ -94,6 +109,9 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     show(out, "price of the seed", facts({name: cost(price) for name, price in plan.prices.items()}))
     units = {name: price.unit for name, price in plan.prices.items()}
     show_groups(out, plan.groups, plan.marginal, units)
+    if (text := _multiples(plan)) != "1":
+        out.print(f"widths of the first growth become multiples of {text}", markup=False, soft_wrap=True)
+        out.print()
     rows = [
         (budget["name"], budget["scope"], *(si(budget[key], budget["unit"]) for key in ("limit", "present")))
         for budget in plan.budgets
@@ -122,3 +140,16 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     )
     for warning in plan.warnings:
         out.print(f"warning: {warning}", markup=False)
+
+
+def _multiples(plan: GrowthPlan) -> str:
+    """The multiples of the groups that can be split, in words."""
+    if not isinstance(plan.multiples, dict):
+        return str(plan.multiples)
+    found: dict[int, list[str]] = {}
+    for name, group in plan.groups.items():
+        if group.splittable:
+            found.setdefault(plan.multiples.get(name, 1), []).append(name)
+    if len(found) <= 1:
+        return str(next(iter(found), 1))
+    return "; ".join(f"{number} ({', '.join(names)})" for number, names in sorted(found.items()))

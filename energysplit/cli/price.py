@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from energysplit.errors import InputError
+from energysplit.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from energysplit.graph import Network
+    from energysplit.recipe import HardwareRecipe
     from energysplit.types import CostProvider
 
 MULTIPLIERS = (1.0, 0.75, 0.5, 0.25)
@@ -33,25 +34,87 @@ def price(
     image: Annotated[
         str | None, typer.Option("--image", metavar="C,H,W", help="Image shape of a model; needed for module:callable.")
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="NAME|FILE", help="Hardware profile; default: that of the recipe or of the run."
+        ),
+    ] = None,
+    tables: Annotated[
+        str | None,
+        typer.Option(
+            "--tables", metavar="DIR", help="Folder of the cost table; default: cost_tables/ and the profile's name."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a cost table of another machine or runtime.")
+    ] = False,
 ) -> None:
-    """Print the price of a network, and of one more neuron in each group."""
+    """Print the price of a network, and of one more neuron in each group.
+
+    A price that is no exact count is shown with its interval, and every price with its source.
+    """
     from energysplit.cli.console import console, cost, facts, show
     from energysplit.cli.groups import show_groups
-    from energysplit.costs import NetworkPricer, cost_provider
+    from energysplit.costs import NetworkPricer
+    from energysplit.costs.configured import configured, said_of_tables
+    from energysplit.costs.marginals import known_marginals
 
-    providers = {name: cost_provider(name) for name in provider or ("macs", "params")}
+    wanted = provider or ["macs", "params"]
+    _refuse_unused(wanted, {"profile": profile, "tables": tables, "strict": strict})
+    hardware = _hardware(target, profile, tables, strict)
+    with said_of_tables() as said:
+        providers = {name: configured(name, hardware) for name in wanted}
     label, net, model = _network(target, None if image is None else _shape(image))
     pricers = {name: NetworkPricer(net, found) for name, found in providers.items()}
     out = console()
+    for text in dict.fromkeys(said):
+        out.print(f"warning: {text}", markup=False, soft_wrap=True)
     shape = " x ".join(str(size) for size in net.example_input.shape[1:])
     show(out, f"{label}, image {shape}", facts({name: cost(pricer.price()) for name, pricer in pricers.items()}))
     _compare_with_torch(out, net)
     if model is not None:
         _print_multipliers(out, model, tuple(net.example_input.shape[1:]), providers)
-    widths = net.widths
-    marginal = {name: {group: pricer.marginal(widths, group) for group in widths} for name, pricer in pricers.items()}
+    marginal = {name: known_marginals(pricer) for name, pricer in pricers.items()}
     units = {name: found.unit for name, found in providers.items()}
-    show_groups(out, net.groups, marginal, units)
+    show_groups(out, net.groups, {name: found for name, (found, _) in marginal.items()}, units)
+    for name, (_, refusal) in marginal.items():
+        if refusal:
+            out.print(f"{name}, -: {refusal}", markup=False)
+
+
+def _refuse_unused(wanted: list[str], given: dict[str, object]) -> None:
+    """Refuse an option that none of the providers takes: it would change nothing, silently."""
+    from energysplit.costs import names
+    from energysplit.costs.configured import takes
+
+    for option, value in given.items():
+        if value and not any(takes(name, option) for name in wanted):
+            able = ", ".join(name for name in names() if takes(name, option))
+            raise InputError(
+                f"--{option}: none of the providers {', '.join(wanted)} takes it; add --provider and one of {able}"
+            )
+
+
+def _hardware(target: str, profile: str | None, tables: str | None, strict: bool) -> HardwareRecipe:
+    """The options given, over what the recipe or the run says; another profile than theirs has tables of its own."""
+    from energysplit.recipe import HardwareRecipe, load
+
+    path, base = Path(target), HardwareRecipe()
+    if path.is_file() and path.suffix == ".toml":
+        base = load(path).hardware
+    elif (path / "recipe.json").is_file():
+        from energysplit.cli.run_folder import recipe
+
+        try:
+            base = HardwareRecipe.model_validate(recipe(path).get("hardware", {}))
+        except ValueError as error:
+            raise RunError(f"{path / 'recipe.json'} is damaged: hardware: {error}") from None
+    return HardwareRecipe(
+        profile=profile or base.profile,
+        tables=tables or (base.tables if profile is None else None),
+        strict=strict or base.strict,
+    )
 
 
 def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Network, str | None]:
@@ -128,8 +191,13 @@ def _print_multipliers(out: Any, model: str, image: tuple[int, ...], providers: 
     rows = []
     for multiplier in MULTIPLIERS:
         net = _trace(models.build(model, width_multiplier=multiplier), image)  # type: ignore[arg-type]
-        totals = (network_price(net, found) for found in providers.values())
-        rows.append((f"{multiplier:g}x", *(si(total.value, total.unit) for total in totals)))
+        cells = []
+        for found in providers.values():
+            try:
+                cells.append(si(network_price(net, found).value, found.unit))
+            except InputError:  # a table that does not reach there
+                cells.append("-")
+        rows.append((f"{multiplier:g}x", *cells))
     show(out, "width multipliers", table(("width", *providers), rows))
 
 

@@ -12,7 +12,8 @@ from energysplit.errors import InputError
 def known_marginals(pricer: NetworkPricer) -> tuple[dict[str, float | None], str]:
     """Group -> price of one more neuron there, None where the provider refuses it, and the first refusal ("" if none).
 
-    The network itself must have a price.
+    What is refused for a group that can't be split anyway is no refusal to speak of. The network itself must have a
+    price.
     """
     widths = dict(pricer.net.widths)
     found: dict[str, float | None] = {}
@@ -22,5 +23,6 @@ def known_marginals(pricer: NetworkPricer) -> tuple[dict[str, float | None], str
             found[name] = pricer.marginal(widths, name)
         except InputError as error:
             found[name] = None
-            refusal = refusal or str(error)
+            if pricer.net.groups[name].splittable:
+                refusal = refusal or str(error)
     return found, refusal

@@ -4,6 +4,7 @@
     environment.json  versions and machine at the start
     journal.jsonl     one line a finished stage
     stages/N/         trained network, optimiser state, splitting indices of stage N
+    measured.json     what model.onnx was measured to cost, beside what was predicted
     progress/         network and optimiser state after the last finished epoch of the stage being trained
 
 What stage N + 1 starts from is not stored: it follows, bit for bit, from `stages/N/` and line N of the journal.

@@ -1,4 +1,4 @@
-"""Grows a network from a recipe: train, index, allocate, split, stage after stage, then export and report.
+"""Grows a network from a recipe: train, index, allocate, split, stage after stage, then export, measure and report.
 
 A stage is finished when its journal line is written. A run that is killed at any moment and resumed repeats at most
 one epoch or one growth, with the same seeds, and ends with the same journal and weights (on one machine, on CPU).
@@ -13,6 +13,7 @@ from pathlib import Path
 from energysplit.errors import CheckFailed, RunError
 from energysplit.growth import journal, stage
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
+from energysplit.growth.measured import measure_run
 from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
@@ -62,6 +63,8 @@ def grow(
         progress.line(f"warning: {text}")
 
     with setup.session, folder.opened(recipe, resume):
+        for text in setup.priced.warnings:
+            warn(text)
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")
@@ -77,6 +80,9 @@ def grow(
         except CheckFailed:
             write_report(path, recipe.resolved(), records)  # what was grown is worth reading all the same
             raise
+        if parity is not None and recipe.export.measure:
+            for text in measure_run(path, records, setup.priced.providers, progress):
+                warn(text)
         report = write_report(path, recipe.resolved(), records, parity)
     return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from energysplit.allocation.budgets import resolve
-from energysplit.costs import marginal_price
+from energysplit.costs import NetworkPricer
+from energysplit.costs.marginals import known_marginals
 from energysplit.graph import Network
+from energysplit.growth.alignment import Multiple, multiples
 from energysplit.growth.setup import layout, prepare
 from energysplit.recipe import Recipe
 from energysplit.splitting import lobpcg, rmsprop
@@ -21,7 +23,8 @@ OUTGOING_STEP = 0.2
 class GrowthPlan:
     """A recipe checked against data, model and budgets.
 
-    prices, marginal: of the seed, by provider (and group). budgets: name, scope, limit, unit, present price. stages:
+    prices, marginal: of the seed, by provider (and group; None where a table does not reach). multiples: what widths
+    become multiples of in the first growth. budgets: name, scope, limit, unit, present price. stages:
     stage, epochs, largest price by budget ("1.5x" of a stage counts from the largest price of the stage before),
     images a training sees.
     """
@@ -30,7 +33,8 @@ class GrowthPlan:
     image_shape: tuple[int, int, int]
     groups: dict[str, SplitGroup]
     prices: dict[str, Cost]
-    marginal: dict[str, dict[str, float]]
+    marginal: dict[str, dict[str, float | None]]
+    multiples: Multiple
     budgets: list[dict[str, Any]]
     stages: list[dict[str, Any]]
     index_images: int
@@ -50,6 +54,9 @@ def plan(recipe: Recipe) -> GrowthPlan:
     setup.session.close()
     limits = resolve(setup.seed, setup.budgets, setup.seed_price)
     prices = setup.prices(setup.seed)
+    marginal = {
+        name: known_marginals(NetworkPricer(setup.seed, found)) for name, found in setup.priced.providers.items()
+    }
     stages, reach = [], {limit.name: limit.present.value for limit in limits}
     images = len(setup.splits.train)
     for stage in range(recipe.growth.stages + 1):
@@ -64,7 +71,8 @@ def plan(recipe: Recipe) -> GrowthPlan:
         image_shape=setup.splits.image_shape,
         groups=dict(setup.seed.groups),
         prices=prices,
-        marginal={name: marginal_price(setup.seed, name) for name in prices},
+        marginal={name: found for name, (found, _) in marginal.items()},
+        multiples=multiples(recipe.growth.multiple_of, setup.priced.limiting, setup.seed),
         budgets=[
             {
                 "name": limit.name,
@@ -80,7 +88,11 @@ def plan(recipe: Recipe) -> GrowthPlan:
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
         device=str(setup.session.device),
-        warnings=_warnings(recipe, setup.seed.groups, set(layout(recipe, setup.seed).shapes)),
+        warnings=[
+            *setup.priced.warnings,
+            *_warnings(recipe, setup.seed.groups, set(layout(recipe, setup.seed).shapes)),
+            *(f"{name} has no price for a wider network: {text}" for name, (_, text) in marginal.items() if text),
+        ],
     )
 
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from energysplit import data, models
 from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
-from energysplit.errors import RecipeError
+from energysplit.errors import RecipeError, nearest
 from energysplit.graph import Network, trace
+from energysplit.growth.priced import Priced, priced
 from energysplit.recipe import Recipe
 from energysplit.splitting import exact
 from energysplit.splitting.capture import Loss
@@ -27,22 +28,26 @@ from energysplit.types import Budget, Cost, CostRecord
 class Setup:
     """A recipe ready to run.
 
-    seed_price: price of the seed by budget name; what "1.5x" of scope "network" multiplies. loss: of training, also
-    that of the splitting indices.
+    priced: the reported providers and the budgets', by the name the journal shows. seed_price: price of the seed by
+    budget name; what "1.5x" of scope "network" multiplies. loss: of training, also that of the splitting indices.
     """
 
     recipe: Recipe
     session: Session
     splits: data.Splits
     seed: Network
-    budgets: tuple[Budget, ...]
+    priced: Priced
     seed_price: dict[str, float]
     loss: Loss
 
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The recipe's budgets."""
+        return self.priced.budgets
+
     def prices(self, net: Network) -> dict[str, Cost]:
         """Price of a network by each reported provider and each budget's."""
-        providers = dict.fromkeys([*self.recipe.report.providers, *(budget.provider for budget in self.recipe.budget)])
-        return {name: NetworkPricer(net, name).price() for name in providers}
+        return {name: NetworkPricer(net, provider).price() for name, provider in self.priced.providers.items()}
 
     def seed_of(self, *place: int | str) -> int:
         """A seed for one place of the run (stage, epoch, purpose), the same in every run of the recipe."""
@@ -91,16 +96,25 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     seed = _seed(recipe, splits)
     if recipe.index.method == "exact" and recipe.growth.stages > 0:
         exact.check_size(layout(recipe, seed).shapes)
-    budgets = tuple(Budget(budget.provider, budget.limit, budget.scope) for budget in recipe.budget)
+    _check_groups(recipe, seed)
+    found = priced(recipe)
     seed_price = {
         name: NetworkPricer(seed, budget.provider).price().value
-        for name, budget in zip(budget_names(budgets), budgets, strict=True)
+        for name, budget in zip(budget_names(found.budgets), found.budgets, strict=True)
     }
-    resolve(seed, budgets, seed_price)
-    for name in recipe.report.providers:
-        NetworkPricer(seed, name)
+    resolve(seed, found.budgets, seed_price)
+    for provider in found.providers.values():
+        NetworkPricer(seed, provider)
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
-    return Setup(recipe, session, splits, seed, budgets, seed_price, loss)
+    return Setup(recipe, session, splits, seed, found, seed_price, loss)
+
+
+def _check_groups(recipe: Recipe, seed: Network) -> None:
+    """Refuse multiples for groups that the network has not."""
+    given = recipe.growth.multiple_of
+    for name in given if isinstance(given, dict) else ():
+        if name not in seed.groups:
+            raise RecipeError(f"growth.multiple_of: no group {name!r} in this network; {nearest(name, seed.groups)}")
 
 
 def _check_images(recipe: Recipe, images: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from energysplit.allocation import allocate
 from energysplit.graph import Network
+from energysplit.growth.alignment import multiples
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
@@ -138,7 +139,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             index,
             setup.budgets,
             method=recipe.growth.method,
-            multiple_of=recipe.growth.multiple_of,
+            multiple_of=multiples(recipe.growth.multiple_of, setup.priced.limiting, net),
             weights=_weights(setup, net, list(index)),
             seed_price=setup.seed_price,
         )

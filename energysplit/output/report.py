@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from energysplit.errors import InputError
+from energysplit.errors import CheckpointError, InputError
 from energysplit.output.atomic import atomic_folder, write_bytes, write_text
 from energysplit.output.environment import environment as this_environment
 from energysplit.output.environment import read_environment
 from energysplit.output.figure_style import to_png, to_svg
+from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
 from energysplit.output.plots import growth_picture
 from energysplit.output.report_content import report_document
@@ -33,8 +34,9 @@ def write_report(
         records: the journal, stages in order.
         parity: of the exported model; None if there is none.
 
-    Versions and machine are those the run kept (`environment.json`); without them the report states those it is written
-    with, and says so.
+    What the exported model was measured to cost is read from `measured.json` in the folder, where there is one of this
+    run's last stage. Versions and machine are those the run kept (`environment.json`); without them the report states
+    those it is written with, and says so.
 
     Returns:
         `run_dir / "report.html"`.
@@ -48,7 +50,7 @@ def write_report(
     environment, title = read_environment(run_dir), "Versions and machine of the run"
     if environment is None:
         environment, title = this_environment(), "Versions and machine this report was written with"
-    document = report_document(recipe, records, parity, environment, title)
+    document = report_document(recipe, records, parity, environment, title, _measured(run_dir, records[-1]))
     with atomic_folder(run_dir / "figures") as figures:
         for picture in document.pictures():
             write_text(figures / f"{picture.name}.svg", to_svg(picture.figure))
@@ -57,3 +59,12 @@ def write_report(
         write_bytes(figures / "growth.png", to_png(picture_of_growth))
     write_text(run_dir / "report.md", to_markdown(document))
     return write_text(run_dir / "report.html", to_html(document))
+
+
+def _measured(run_dir: Path, last: GrowthRecord) -> MeasuredRun | str | None:
+    """What was measured of the last stage's network; a sentence where the file is damaged, None where nothing was."""
+    try:
+        found = read_measured(run_dir)
+    except CheckpointError as error:
+        return str(error)
+    return found if found is not None and found.weights_sha256 == last.weights_sha256 else None

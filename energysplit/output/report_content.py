@@ -5,7 +5,7 @@ Written for someone who has not seen the recipe: first what came out, then how, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from energysplit.output import plots
@@ -20,8 +20,10 @@ from energysplit.output.document import (
     Picture,
     Section,
 )
+from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import compact, duration, percent, plain, provider_name, quantity, times
 from energysplit.output.parity import OnnxParity
+from energysplit.output.report_measured import measured_section
 from energysplit.types import GrowthRecord
 
 _CURVATURE = {
@@ -41,6 +43,7 @@ def report_document(
     parity: OnnxParity | None,
     environment: Mapping[str, str],
     environment_title: str,
+    measured: MeasuredRun | str | None = None,
 ) -> Document:
     """The report of a run.
 
@@ -50,6 +53,7 @@ def report_document(
         parity: of the exported model, if one was exported.
         environment: name -> version or machine.
         environment_title: what `environment` describes.
+        measured: prices of the exported model as measured; a sentence why they can't be read; None if there are none.
     """
     return Document(
         title=f"{recipe.get('name', 'energysplit run')}",
@@ -63,6 +67,7 @@ def report_document(
             _indices(records),
             _times(records),
             _export(parity),
+            *([measured_section(measured)] if measured is not None else []),
             _what_was_run(recipe, environment, environment_title),
             _numbers(records),
         ),
@@ -245,9 +250,9 @@ def _what_was_run(recipe: Mapping[str, Any], environment: Mapping[str, str], tit
             return str(value)
         return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items() if item is not None) or "defaults"
 
-    limits = [
-        f"{provider_name(str(budget['provider']))} at most {_limit(budget)}" for budget in recipe.get("budget", ())
-    ]
+    limits = [f"{_named(budget, options)} at most {_limit(budget)}" for budget in recipe.get("budget", ())]
+    hardware = recipe.get("hardware") or {}
+    device = [("Device", options(hardware))] if hardware.get("profile") or hardware.get("tables") else []
     facts = [
         ("Recipe", str(get("name"))),
         ("Seed of all randomness", str(get("seed"))),
@@ -255,6 +260,7 @@ def _what_was_run(recipe: Mapping[str, Any], environment: Mapping[str, str], tit
         ("Data", options(get("data"))),
         ("Training of each stage", options(get("train"))),
         ("Growth", options(get("growth"))),
+        *device,
         ("Budgets", "; ".join(limits) or "not recorded"),
         ("Step", options(get("step"))),
         ("Where", options(get("run"))),
@@ -309,6 +315,12 @@ def _small_steps(records: Sequence[GrowthRecord]) -> str:
 def _range(values: Sequence[float]) -> str:
     low, high = plain(min(values)), plain(max(values))
     return low if low == high else f"{low} to {high}"
+
+
+def _named(budget: Mapping[str, Any], words: Callable[[Any], str]) -> str:
+    """A budget's price with the options of its provider."""
+    name, given = provider_name(str(budget["provider"])), budget.get("options")
+    return f"{name} ({words(given)})" if given else name
 
 
 def _limit(budget: Mapping[str, Any]) -> str:

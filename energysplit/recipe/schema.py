@@ -7,6 +7,8 @@ Lists are tuples, so that a recipe can't change while it runs.
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -165,9 +167,29 @@ class GrowthRecipe(_Section):
 
     stages: Annotated[int, Field(ge=0)] = Field(description="number of growths; there is one training more")
     method: Literal["milp", "lp", "greedy", "top_k"] = Field(default="milp", description="how neurons are chosen")
-    multiple_of: Count = Field(default=1, description="widths that grow become multiples of this")
+    multiple_of: Count | Literal["auto"] | dict[str, Count] = Field(
+        default=1,
+        description="widths that grow become multiples of this; 'auto': what the budgets' tables and profiles say, 1 "
+        "if none says anything; a table gives a number for each group, 1 for those left out",
+        json_schema_extra={"expected": "a whole number >= 1, 'auto', or a table of group = number"},
+    )
     function_tolerance: Positive = Field(
         default=1e-4, description="largest relative change of the outputs that a split at step 0 may cause (float32)"
+    )
+
+
+class HardwareRecipe(_Section):
+    """The device: for every cost provider that takes these arguments."""
+
+    profile: str | None = Field(
+        default=None, description="a hardware profile: a built-in name, or a file relative to the working directory"
+    )
+    tables: str | None = Field(
+        default=None,
+        description="folder of the device's cost table; cost_tables/ and the profile's name if not given",
+    )
+    strict: bool = Field(
+        default=False, description="whether a table of another machine or runtime is an error, not a warning"
     )
 
 
@@ -180,6 +202,11 @@ class BudgetRecipe(_Section):
         json_schema_extra={"expected": "a number > 0, or a multiple above 1x such as '1.5x'"},
     )
     scope: Scope = Field(default="network", description="limit of the whole growth, or of each stage")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="arguments of the provider, passed by name; they go before [hardware], and a profile here leaves "
+        "[hardware]'s tables out",
+    )
 
     @field_validator("limit")
     @classmethod
@@ -216,6 +243,10 @@ class ExportRecipe(_Section):
     """What is written at the end."""
 
     onnx: bool = Field(default=True, description="whether model.onnx is written and compared in ONNX Runtime")
+    measure: bool = Field(
+        default=True,
+        description="whether model.onnx is measured where a price comes from a table of this machine, and compared",
+    )
 
 
 class Recipe(_Section):
@@ -233,6 +264,9 @@ class Recipe(_Section):
     index: IndexRecipe = Field(default_factory=IndexRecipe, description="how splitting indices are found")
     step: StepRecipe = Field(default_factory=StepRecipe, description="how far copies move apart")
     growth: GrowthRecipe = Field(description="how often and how the network grows")
+    hardware: HardwareRecipe = Field(
+        default_factory=HardwareRecipe, description="the device that prices are of; left out where they are counted"
+    )
     budget: Annotated[tuple[BudgetRecipe, ...], _LIST] = Field(description="the limits, one [[budget]] table each")
     report: ReportRecipe = Field(default_factory=ReportRecipe, description="what is shown besides the budgets")
     run: RunRecipe = Field(default_factory=RunRecipe, description="where and how it runs")
@@ -241,9 +275,11 @@ class Recipe(_Section):
     @field_validator("budget")
     @classmethod
     def _one_limit_each(cls, value: tuple[BudgetRecipe, ...]) -> tuple[BudgetRecipe, ...]:
-        seen = [(budget.provider, budget.scope) for budget in value]
-        for provider, scope in seen:
-            if seen.count((provider, scope)) > 1:
+        seen = [
+            (budget.provider, budget.scope, json.dumps(budget.options, sort_keys=True, default=str)) for budget in value
+        ]
+        for provider, scope, options in seen:
+            if seen.count((provider, scope, options)) > 1:
                 raise ValueError(f"expected one limit of {provider!r} for scope {scope!r}, given several")
         return value
 
@@ -254,15 +290,29 @@ class Recipe(_Section):
     def changes(self, old: Mapping[str, Any]) -> list[str]:
         """Dotted keys, sorted, whose values differ from those of `old`, an earlier `resolved()`.
 
-        A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`).
+        A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`). Keys that
+        recipes did not have at first count as their default where `old` lacks them, so that old runs can be resumed.
         """
-        before, now = _flat(old), _flat(self.resolved())
+        before, now = _flat(_completed(old)), _flat(self.resolved())
         return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
 
 
 def _at(values: Any, stage: int) -> Any:
     """The value of `stage`: of a list the last one is used for all later stages."""
     return values[min(stage, len(values) - 1)] if isinstance(values, tuple) else values
+
+
+def _completed(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with the keys that came later: `hardware`, `export.measure` and `options` of a budget."""
+    tree = copy.deepcopy(dict(old))
+    tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
+    if isinstance(tree.get("export"), dict):
+        tree["export"].setdefault("measure", ExportRecipe().measure)
+    budgets = tree.get("budget")
+    for budget in budgets if isinstance(budgets, list) else []:
+        if isinstance(budget, dict):
+            budget.setdefault("options", {})
+    return tree
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

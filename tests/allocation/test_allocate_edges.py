@@ -81,6 +81,30 @@ def test_alignment_fills_up_first(chain: Callable, indices: Callable) -> None:
     )
 
 
+def test_alignment_by_group(chain: Callable, indices: Callable) -> None:
+    net = chain([6, 8, 3])
+    index = indices(net, 0, {"conv0": [-1.0] * 6, "conv1": [-1.0] * 8, "conv2": [-1.0] * 3})
+    problem = build(net, index, [Budget("macs", "9x")], multiple_of={"conv0": 4, "conv1": 16})
+    assert problem.ends == {"conv0": (0, 2, 6), "conv1": (0, 8), "conv2": (0, 1, 2, 3)}
+    assert problem.multiples == {"conv0": 4, "conv1": 16, "conv2": 1}
+    found = allocate(net, index, [Budget("macs", "1.0x")], multiple_of={"conv0": 4, "conv1": 16})
+    assert found.status.startswith(
+        "Nothing fits: splitting one more block up to a multiple of 1 or 4 or 16 of any group"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_each_group_s_multiple(method: str, chain: Callable, indices: Callable) -> None:
+    net = chain([6, 8, 5])
+    multiples = {"conv0": 4, "conv1": 2}
+    for seed in range(4):
+        found = allocate(net, indices(net, seed), [Budget("macs", "1.8x")], method=method, multiple_of=multiples)
+        assert found.split
+        for name, neurons in found.split.items():
+            assert (net.widths[name] + len(neurons)) % multiples.get(name, 1) == 0
+        assert found.price["macs"].value <= found.limit["macs"]
+
+
 def test_weights_scale_a_group_s_gain(chain: Callable, indices: Callable) -> None:
     net = chain([4, 4])
     index = indices(net, 0, {"conv0": [-1.0] * 4, "conv1": [-1.0] * 4})
@@ -130,6 +154,8 @@ def test_many_neurons_are_priced_at_some_widths_only(chain: Callable, indices: C
         ({"method": "mlip"}, r"allocation method 'mlip': did you mean 'milp'\?"),
         ({"multiple_of": 0}, r"multiple_of is 0; expected a whole number of at least 1"),
         ({"multiple_of": 2.0}, r"multiple_of is 2\.0"),
+        ({"multiple_of": {"conv0": 0}}, r"multiple_of of group 'conv0' is 0; expected a whole number of at least 1"),
+        ({"multiple_of": {"conv": 2}}, r"multiple_of: no group 'conv' in this network; did you mean 'conv\d'"),
         ({"weights": {"conv9": 1.0}}, r"weights: no group 'conv9' in this network; did you mean 'conv0'\?"),
         ({"weights": {"conv0": NAN}}, r"weight of group 'conv0' is nan"),
         ({"weights": {"conv0": -1.0}}, r"weight of group 'conv0' is -1\.0; expected a finite number of at least 0"),

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import device_tables
 import pytest
 from typer.testing import CliRunner
 
@@ -210,6 +211,92 @@ def test_image_changes_the_price_of_a_model():
     assert "image 3 x 64 x 64" in _price("mobilenet_v1_cifar", "--image", "3, 64, 64")
 
 
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A made-up table of an MLP on this machine, up to 48 neurons."""
+    import torch
+
+    from energysplit.graph import trace
+    from energysplit.models import build
+
+    folder = tmp_path_factory.mktemp("tables") / "mlp"
+    device_tables.write_table(folder, trace(build("mlp"), torch.zeros(1, 1, 8, 8)), widths=(8, 16, 24, 32, 40, 48))
+    return folder
+
+
+def test_a_latency_is_shown_with_its_interval_and_its_source(tables):
+    rows = _rows(_price("mlp", "--provider", "latency", "--tables", str(tables)))
+    value, low, high, source = re.fullmatch(
+        r"([\d.]+) µs \(([\d.]+) µs to ([\d.]+) µs\), (.*)", rows["latency"]
+    ).groups()
+    assert float(low) == pytest.approx(0.96 * float(value), abs=0.01)
+    assert float(high) == pytest.approx(1.04 * float(value), abs=0.01)
+    assert source.startswith("interpolated")
+    assert source.endswith(" + measured: fitted to whole networks")
+    assert rows["blocks.0.linear"].startswith("yes 1 32 ")
+
+
+def test_a_profile_prices_what_was_not_measured():
+    rows = _rows(_price("mlp", "--provider", "energy", "--provider", "macs", "--profile", "generic_45nm"))
+    assert re.search(r"[nµ]J \(.* to .*\), estimated: .*generic_45nm", rows["energy"])
+    assert rows["macs"] == "3.39 k MACs, counted"
+
+
+def test_where_a_table_ends_there_is_no_price_and_a_reason(tmp_path):
+    import torch
+
+    from energysplit.graph import trace
+    from energysplit.models import build
+
+    device_tables.write_table(tmp_path, trace(build("mlp"), torch.zeros(1, 1, 8, 8)), widths=(16, 24, 32))
+    text = _price("mlp", "--provider", "latency", "--tables", str(tmp_path))
+    assert _rows(text)["blocks.0.linear"] == "yes 1 32 -"
+    assert "latency, -: " in text
+    assert "outside what was measured" in " ".join(text.split())
+
+
+def test_another_machine_s_table_is_a_warning_and_with_strict_an_error(tmp_path):
+    import torch
+
+    from energysplit.graph import trace
+    from energysplit.models import build
+
+    device_tables.write_table(tmp_path, trace(build("mlp"), torch.zeros(1, 1, 8, 8)), (16, 32, 64), machine="abacus")
+    arguments = ["mlp", "--provider", "latency", "--tables", str(tmp_path)]
+    assert re.search(r"^warning: .*'abacus'", _price(*arguments), re.MULTILINE)
+    result = CliRunner().invoke(app, ["price", *arguments, "--strict"])
+    assert result.exit_code == 2
+    assert "'abacus'" in result.stderr
+
+
+def test_a_recipe_and_a_run_bring_their_device(tables, tmp_path):
+    text = (RECIPES / "digits.toml").read_text()
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(f'{text}\n[hardware]\nprofile = "generic_45nm"\n')
+    assert "generic_45nm" in _rows(_price(str(recipe), "--provider", "energy"))["energy"]
+    other = _rows(_price(str(recipe), "--provider", "energy", "--profile", "stm32l4r5"))["energy"]
+    assert "stm32l4r5" in other
+
+    import json
+
+    import torch
+
+    from energysplit.graph import trace
+    from energysplit.models import build
+    from energysplit.output.checkpoint import save
+
+    run = tmp_path / "run"
+    (run / "stages").mkdir(parents=True)
+    save(trace(build("mlp"), torch.zeros(1, 1, 8, 8)), run / "stages" / "0")
+    said = {"model": {"name": "mlp", "args": {}}, "hardware": {"tables": str(tables)}}
+    (run / "recipe.json").write_text(json.dumps(said))
+    assert "µs" in _rows(_price(str(run), "--provider", "latency"))["latency"]
+    (run / "recipe.json").write_text(json.dumps({**said, "hardware": {"tables": 3}}))
+    result = CliRunner().invoke(app, ["price", str(run)])
+    assert result.exit_code == 2
+    assert "recipe.json is damaged: hardware" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -225,6 +312,12 @@ def test_image_changes_the_price_of_a_model():
         (["torch.nn:Identity"], "give channels, height and width (on the command line --image 3,224,224)"),
         (["resnt50"], "unknown model 'resnt50'; did you mean 'torchvision:resnet50'"),
         (["torchvision:resnt50"], "unknown model 'torchvision:resnt50'; did you mean 'torchvision:resnet50'"),
+        (
+            ["mlp", "--profile", "gap9"],
+            "--profile: none of the providers macs, params takes it; add --provider and one of",
+        ),
+        (["mlp", "--provider", "latency", "--strict"], "give tables=... (a folder that 'energysplit profile' wrote)"),
+        (["mlp", "--provider", "roofline", "--profile", "gap8"], "no hardware profile 'gap8'; did you mean 'gap9'?"),
         (["torchvision:r3d_18"], "does not run on an example input"),
     ],
 )

@@ -142,3 +142,9 @@ def test_a_neuron_outside_the_table_has_no_price(net, tmp_path):
     assert found["blocks.0.conv"] > 0
     assert found["blocks.1.conv"] is None, "its 4 channels are the table's widest"
     assert "outside what was measured" in refusal
+
+
+def test_a_group_that_is_frozen_needs_no_price(net, tmp_path):
+    device_tables.write_table(tmp_path, net)
+    found, refusal = known_marginals(NetworkPricer(net, cost_provider("latency", tables=tmp_path)))
+    assert (found["classifier"], refusal) == (None, "")

@@ -190,6 +190,17 @@ def test_resolved_is_complete_json_and_reads_back_equal(write):
         assert set(stored) == set(Recipe.model_fields)
 
 
+def test_a_run_from_before_there_was_hardware_can_be_resumed(write):
+    recipe = load(write(MINIMAL))
+    old = recipe.resolved()
+    del old["hardware"], old["export"]["measure"], old["budget"][0]["options"]
+    kept = str(old)
+    assert recipe.changes(old) == []
+    assert str(old) == kept, "what was compared is left as it is"
+    new = override(recipe, ["hardware.profile=gap9", "export.measure=false", "budget.0.options.precision=int8"])
+    assert new.changes(old) == ["budget.0.options", "budget.0.options.precision", "export.measure", "hardware.profile"]
+
+
 def test_changes_names_the_keys_that_differ(write):
     path = write(MINIMAL)
     old = load(path)

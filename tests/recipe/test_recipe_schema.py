@@ -62,6 +62,13 @@ BASE = {
         ("run.device=cuda:", "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ("run.threads=0", "run.threads: expected a whole number >= 1"),
         ("export.onnx=1", "export.onnx: expected true or false"),
+        ("export.measure=1", "export.measure: expected true or false"),
+        ("growth.multiple_of=auo", r"growth.multiple_of: expected a whole number >= 1, 'auto', or a table of group"),
+        ("growth.multiple_of={conv = 0}", r"growth.multiple_of: expected a whole number >= 1, 'auto'"),
+        ("hardware.profil=x", r"hardware\.profil: unknown key; did you mean 'profile'"),
+        ("hardware.tables=3", "hardware.tables: expected a string"),
+        ("hardware.strict=1", "hardware.strict: expected true or false"),
+        ("budget.0.options=3", r"budget\.0\.options: expected a table"),
         ("report.providers=macs", "report.providers: expected a list, each item a string"),
     ],
 )
@@ -87,6 +94,32 @@ def test_two_limits_for_one_price_are_refused_but_two_scopes_are_not():
     assert len(from_dict({**BASE, "budget": both}).budget) == 2
     with pytest.raises(RecipeError, match="expected one limit of 'macs' for scope 'network', given several"):
         from_dict({**BASE, "budget": [both[0], both[0]]})
+
+
+def test_one_price_may_have_limits_on_two_devices():
+    first = {"provider": "energy", "limit": 1.0, "options": {"profile": "stm32l4r5"}}
+    second = {**first, "options": {"profile": "gap9"}}
+    assert len(from_dict({**BASE, "budget": [first, second]}).budget) == 2
+    with pytest.raises(RecipeError, match="expected one limit of 'energy' for scope 'network', given several"):
+        from_dict({**BASE, "budget": [first, {**first, "limit": 2.0}]})
+
+
+def test_multiples_are_a_number_a_word_or_a_table():
+    for text, value in (
+        ("4", 4),
+        ("auto", "auto"),
+        ('{ "blocks.0.conv" = 8, other = 1 }', {"blocks.0.conv": 8, "other": 1}),
+    ):
+        recipe = override(from_dict(BASE), [f"growth.multiple_of={text}"])
+        assert recipe.growth.multiple_of == value
+        assert from_dict(recipe.resolved()) == recipe
+
+
+def test_the_device_of_a_recipe():
+    recipe = override(from_dict(BASE), ["hardware.profile=gap9", "hardware.strict=true", "budget.0.options.factor=2"])
+    assert (recipe.hardware.profile, recipe.hardware.tables, recipe.hardware.strict) == ("gap9", None, True)
+    assert recipe.budget[0].options == {"factor": 2}
+    assert from_dict(recipe.resolved()) == recipe
 
 
 def test_a_list_gives_one_value_a_stage_and_its_last_for_all_later():

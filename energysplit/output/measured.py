@@ -1,0 +1,96 @@
+"""What a run's exported model was measured to cost, beside what was predicted: `measured.json`, read as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from energysplit.errors import CheckpointError
+from energysplit.output.atomic import write_text
+from energysplit.output.numbers import quantity, times
+from energysplit.types import CostRecord
+
+MEASURED_FILE = "measured.json"
+
+Amount = Annotated[float, Field(gt=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sample(_Record):
+    """Median of samples, in the price's unit, and the interval that holds it with 95 %."""
+
+    median: Amount
+    low: Amount
+    high: Amount
+    samples: int = Field(ge=1)
+
+
+class Compared(_Record):
+    """One price of the exported model, for one image.
+
+    predicted: from the cost table. measured: for a latency the ratio to the reference network's time, just before and
+    just after, times what that network took when the table was made (`reference_s`), so that the clock's drift cancels;
+    for an energy as the meter read. None where nothing was read. ratio: measured over predicted. plain: as it was now,
+    without the reference. warnings: what to doubt in the measurement.
+    """
+
+    predicted: CostRecord
+    measured: Sample | None
+    ratio: Amount | None
+    plain: Sample | None
+    reference_s: float | None
+    machine: str
+    runtime: str
+    execution_provider: str
+    threads: int
+    precision: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in one line."""
+        unit = self.predicted.unit
+        text = f"predicted {quantity(self.predicted.value, unit)}, "
+        if self.measured is None:
+            return f"{text}not measured: {'; '.join(self.warnings)}"
+        low, high = (quantity(end, unit) for end in (self.measured.low, self.measured.high))
+        text += f"measured {quantity(self.measured.median, unit)} ({low} to {high})"
+        return text if self.ratio is None else f"{text}, {times(self.ratio)} the prediction"
+
+
+class MeasuredRun(_Record):
+    """The comparisons of a run by the price's name, and why others were not measured.
+
+    weights_sha256: of the last stage, whose network `model.onnx` is.
+    """
+
+    version: Literal[1] = 1
+    weights_sha256: str
+    prices: dict[str, Compared]
+    not_measured: dict[str, str] = Field(default_factory=dict)
+
+
+def write_measured(run_dir: Path, measured: MeasuredRun) -> Path:
+    """The path of `measured.json`, written whole or not at all."""
+    return write_text(run_dir / MEASURED_FILE, measured.model_dump_json(indent=2) + "\n")
+
+
+def read_measured(run_dir: Path) -> MeasuredRun | None:
+    """What was measured of a run; None if nothing was.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = run_dir / MEASURED_FILE
+    try:
+        return MeasuredRun.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise CheckpointError(f"{path} is damaged ({said}); remove it, and --resume measures again") from error
