@@ -38,6 +38,8 @@ class Labels:
     _edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _frozen: list[tuple[np.ndarray, str]] = field(default_factory=list)
     _closed: dict[int, str] = field(default_factory=dict)
+    several: list[int] = field(default_factory=list)
+    """Weights (ids) of which each channel has several filters."""
 
     def of(self, tensor: Tensor, dim: int, role: Role = Role.FOLLOWER) -> Tensor:
         """The labels of one dimension of a parameter or buffer, the same whenever it is asked for.

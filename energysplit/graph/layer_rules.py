@@ -72,6 +72,8 @@ def _depthwise(call: Call, weight: Tensor, bias: Tensor | None, inputs: Tensor |
         labels.freeze(rows, f"{call.where} filters channels of fixed size one by one")
     if inputs is not None:
         labels.unify(rows.reshape(len(inputs), -1), inputs[:, None])
+        if len(rows) > len(inputs):
+            labels.several.append(id(weight))
     return Outcome(Kind.DEPTHWISE, spread(rows, 1, shape_of(call)), weight=weight, inputs=inputs, outputs=rows)
 
 

@@ -72,9 +72,19 @@ class Spaces:
                 if self._space[one] == _NOWHERE:
                     self._space[one], self._channel[one] = number, space.channels
                     space.channels += 1
+        for tensor, _, rows, _ in labels.dimensions():
+            if tensor in labels.several:
+                self._refuse_single(self._class[rows.numpy()], names[tensor])
         for one, reason in classes.reason.items():
             if self._space[one] != _NOWHERE:
                 self.refuse(list(self.spaces)[self._space[one]], reason)
+
+    def _refuse_single(self, classes: np.ndarray, filters: str) -> None:
+        """Spaces of one channel with several filters: the order of its copies can't be read off its labels."""
+        for number in set(self._space[classes].tolist()) - {_NOWHERE}:
+            name = list(self.spaces)[number]
+            if self.spaces[name].channels == 1:
+                self.refuse(name, f"its one channel has several filters in {filters!r}, whose order is not known")
 
     def refuse(self, name: str, reason: str) -> None:
         """The space can't be split; the first reason counts."""

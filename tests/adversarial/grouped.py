@@ -138,3 +138,25 @@ def shuffled_between_grouped_convolutions():
         return F.silu(m.b(m.d(y)))
 
     return around(run, a=conv(4, 8, 1, groups=2), d=conv(8, 8, groups=8), b=conv(8, 4, 1, groups=2))
+
+
+@CASES(refuses={"conv.weight": "several filters in 'depthwise.weight'"})
+def depthwise_with_two_filters_whose_halves_meet():
+    """All rows are one neuron, and the order of its copies is not told by the channels: it is refused."""
+
+    def run(m, x):
+        a, b = m.depthwise(x).chunk(2, 1)
+        return a * torch.sigmoid(b)
+
+    return around(run, 2, conv=conv(3, 2), depthwise=conv(2, 4, groups=2))
+
+
+@CASES(predicts=True)
+def two_depthwise_convolutions_with_two_filters_added():
+    return around(
+        lambda m, x: torch.tanh(m.depthwise(x) + m.other(x)),
+        4,
+        conv=conv(3, 2),
+        depthwise=conv(2, 4, groups=2),
+        other=conv(2, 4, groups=2),
+    )
