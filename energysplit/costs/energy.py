@@ -18,6 +18,7 @@ from energysplit.types import Cost, LayerCase
 
 if TYPE_CHECKING:
     from energysplit.costs.predictor import Predictor
+    from energysplit.costs.table import Provenance
 
 
 @register_cost("energy")
@@ -29,6 +30,7 @@ class Energy:
         tables: folder of a cost table with measured energies. With a profile too, the profile prices what the table
             does not cover, and the price's source says so.
         precision: of weights and maps; the profile's own if not given.
+        strict: whether a table of another machine, runtime or setting is an error instead of a warning.
 
     Unit: J; "MAC-energy" for a profile that knows energies relative to one MAC only.
     Error: of an estimate, the intervals of all the profile's numbers at their ends together; that of the reuse model is
@@ -45,6 +47,7 @@ class Energy:
         profile: str | Path | HardwareProfile | None = None,
         tables: str | Path | None = None,
         precision: str | None = None,
+        strict: bool = False,
     ) -> None:
         if profile is None and tables is None:
             raise InputError(
@@ -56,8 +59,9 @@ class Energy:
         self.unit = "J"
         self.overhead: Cost | None = None
         self.network_error: float | None = None
+        self.provenance: Provenance | None = None
         if tables is not None:
-            self._read(tables)
+            self._read(tables, strict)
         if self._profile is not None:
             self._precision = checked_precision(precision, self._profile)
             self.unit = self._profile.energy_unit
@@ -98,13 +102,15 @@ class Energy:
         source = f"estimated: {said} of profile {profile.name}, {self._precision}"
         return Cost(ends["value"], self.unit, ends["low"], ends["high"], source)
 
-    def _read(self, tables: str | Path) -> None:
+    def _read(self, tables: str | Path, strict: bool) -> None:
+        from energysplit.costs.elsewhere import check_device
         from energysplit.costs.predictor import Predictor
         from energysplit.costs.table import CostTable
 
         table = CostTable.read(tables, "energy")
+        check_device(tables, table.provenance, self._profile, strict)
         self._predictor = Predictor.of(table)
-        said = table.provenance
+        said = self.provenance = table.provenance
         self.overhead = said.overhead_cost
         if self._profile is None:  # with a profile, part of a network may be estimated, with errors of its own
             self.network_error = said.network_error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from importlib import metadata
 from pathlib import Path
 
+from energysplit.costs.elsewhere import check_device
 from energysplit.costs.predictor import Predictor
 from energysplit.costs.registry import register_cost
 from energysplit.costs.table import CostTable, Provenance
-from energysplit.errors import InputError, MeasuredElsewhere
+from energysplit.errors import InputError
 from energysplit.hardware import HardwareProfile, load
-from energysplit.hardware.detect import machine
 from energysplit.types import Cost, LayerCase
 
 TABLES = Path("cost_tables")
@@ -55,11 +53,7 @@ class Latency:
         folder = Path(tables) if tables is not None else TABLES / device.name  # type: ignore[union-attr]
         table = CostTable.read(folder, "latency")
         self.provenance: Provenance = table.provenance
-        for said in differences(table.provenance, device):
-            text = f"{folder}: {said}"
-            if strict:
-                raise InputError(f"{text}; measure here with 'energysplit profile', or leave out strict")
-            warnings.warn(text, MeasuredElsewhere, stacklevel=2)
+        check_device(folder, table.provenance, device, strict)
         self.multiple_of = table.provenance.multiple_of
         self.overhead = table.provenance.overhead_cost
         self.network_error = table.provenance.network_error
@@ -72,36 +66,3 @@ class Latency:
             InputError: nothing like it was measured; the message says which command measures it.
         """
         return self._predictor.price(case)
-
-
-def differences(table: Provenance, device: HardwareProfile | None) -> list[str]:
-    """What a table was measured on, where that is not the device it is wanted for, with both names.
-
-    The device is the profile's, or this machine if there is none; this machine's runtime is compared where the device
-    is this machine.
-    """
-    found = []
-    here = machine().processor or "this machine"
-    wanted = device.processor if device is not None and device.processor else here
-    if table.machine != wanted:
-        found.append(f"measured on {table.machine!r}, used for {wanted!r}")
-    settings: list[tuple[str, object]] = (
-        [] if device is None else [("threads", device.threads), ("precision", device.precision)]
-    )
-    if device is not None and device.execution_provider is not None:
-        settings.append(("execution_provider", device.execution_provider))
-    for key, value in settings:
-        if getattr(table, key) != value:
-            found.append(f"measured with {key} = {getattr(table, key)!r}, the profile says {value!r}")
-    if wanted == here and table.runtime == "onnxruntime":
-        version = _version("onnxruntime")
-        if version is not None and version != table.runtime_version:
-            found.append(f"measured with onnxruntime {table.runtime_version}, onnxruntime {version} is installed here")
-    return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -2,12 +2,11 @@
 
 Cases that differ only in their channels form a site: the same operation, kernel, stride, image size and activation.
 Within a site widths that are multiples of `step` may run by another kernel than the others (on x86, ONNX Runtime's
-blocked layout), so each is fitted by itself. Two candidates, and each site takes the one that predicts its own
-held-out rows better (leave one out, in closed form):
-
-- regression: a non-negative least-squares fit of relative errors to what moves and what is computed;
-- interpolation: the regression times a smooth surface through its log residuals over (c_in, c_out), Gaussian-process
-  regression, also known as kriging.
+blocked layout), so each is fitted by itself. A fit is a regression, non-negative least squares of relative errors on
+what is moved and computed, of the site's own rows or of all rows of its kind; and a correction of its log residuals,
+which is a constant of the site or a smooth surface over (c_in, c_out) through what was measured: Gaussian-process
+regression, also known as kriging. Each site takes what predicts its own held-out rows best (leave one out, in closed
+form: Rasmussen and Williams 2006, section 5.4.2).
 
 Outside what a site's rows span nothing is priced: tables don't extrapolate.
 """
@@ -17,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,12 +29,14 @@ from energysplit.types import Cost, LayerCase
 
 Array = NDArray[np.float64]
 Site = tuple[object, ...]
+Key = tuple[Site, tuple[bool, bool]]
 
 STEPS = (1, 2, 4, 8, 16)
 _LENGTH = 0.7  # of the surface, in log channels: a factor of two
-_NOISE = 0.3  # variance of single rows around the surface, relative to the surface's own
-_FEW = 8  # rows below which a fit of its own is no use
-_NOTHING_S = 1e-3  # of a site's largest row: less than this is nothing
+_NOISE = 0.2  # variance of single rows around the surface, relative to the surface's own
+_OFFSET = 4.0  # variance of a site's constant, likewise
+_FEW = 8  # rows below which a regression of their own is no use
+_NOTHING = 1e-3  # of a site's largest row: less than this is nothing
 _CONFIDENCE = 0.9
 _NEAREST = 5
 
@@ -56,32 +57,35 @@ def kind_of(case: LayerCase) -> Site:
 
 @dataclass(frozen=True)
 class _Fit:
-    """One fit: coefficients of the features, the surface (None for a regression), and its held-out error.
+    """The fit of one site and regime.
 
-    error: relative, 90 % of held-out rows stay below. points: shape (rows, 4); weights: shape (rows,).
+    coefficients: of the regression's features. surface: whether the correction varies with the channels. points: where
+    the rows stand, shape (rows, 4). inverse: of the rows' covariance; weights: that times their log residuals.
+    variance: of the residuals, in units of the covariance. residuals: of rows held out, in logs. error: what 90 % of
+    them stay below.
     """
 
     coefficients: Array
-    mean: float
-    points: Array | None
-    weights: Array | None
-    inverse: Array | None
+    surface: bool
+    points: Array
+    inverse: Array
+    weights: Array
     variance: float
-    error: float
     residuals: Array
+    error: float
 
     def value(self, case: LayerCase) -> float:
-        base = float(_features(case) @ self.coefficients)
-        if self.points is None or self.weights is None:
-            return base * math.exp(self.mean)
-        return base * math.exp(self.mean + float(_near(self.points, _point(case)) @ self.weights))
+        """The price of a case."""
+        return float(_features(case) @ self.coefficients) * math.exp(float(self._near(case) @ self.weights))
 
     def spread(self, case: LayerCase) -> float:
-        """Standard deviation of the log price around the fit: small near measured rows."""
-        if self.points is None or self.inverse is None:
-            return self.error
-        near = _near(self.points, _point(case))
-        return math.sqrt(max(0.0, self.variance * (1.0 - float(near @ self.inverse @ near))))
+        """Standard deviation of the log price: small near measured rows."""
+        near = self._near(case)
+        known = float(near @ self.inverse @ near)
+        return math.sqrt(max(0.0, self.variance * (self.surface + _OFFSET - known)))
+
+    def _near(self, case: LayerCase) -> Array:
+        return _covariance(self.points, _point(case), self.surface)
 
 
 class Predictor:
@@ -109,27 +113,30 @@ class Predictor:
             )
             for site, found in self._sites.items()
         }
-        self._fits, self._kinds = _fits(rows, self.step)
-        self._exact = {row.case: row for row in rows}
-        self.price = lru_cache(maxsize=100_000)(self._price)
+        self._fits = _fits(rows, self.step)
+        self._known = lru_cache(maxsize=100_000)(self._price)
 
     @classmethod
     def of(cls, table: CostTable) -> Predictor:
         """The predictor of a table."""
-        return cls(table.rows, where=str(table.folder or "the table"))
+        return cls(table.rows, step=table.provenance.step, where=str(table.folder or "the table"))
 
-    def _price(self, case: LayerCase) -> Cost:
-        """The price of a case.
+    def price(self, case: LayerCase) -> Cost:
+        """The price of a case, remembered.
 
         Raises:
             InputError: nothing like it was measured, or its channels are outside what was.
         """
+        return self._known(replace(case, live=0) if case.live else case)
+
+    def _price(self, case: LayerCase) -> Cost:
         self._check(case)
         fit = self._fit(case)
         if fit is None:
-            found = self._nearest(case)
-            value = float(np.median(found))
-            return Cost(value, self.unit, min(*found, value), max(*found, value), "interpolated: nearest rows")
+            near = self._nearest(case)
+            value = float(np.median([row.median for row in near]))
+            low, high = min(row.low for row in near), max(row.high for row in near)
+            return Cost(value, self.unit, low, high, "interpolated: nearest rows")
         value = fit.value(case)
         low, high = value * math.exp(-fit.error), value * math.exp(fit.error)
         return Cost(value, self.unit, low, high, "interpolated")
@@ -149,8 +156,7 @@ class Predictor:
         return 0.0 if fit is None else fit.spread(case)
 
     def _fit(self, case: LayerCase) -> _Fit | None:
-        key = _regime(case, self.step)
-        return self._fits.get((site_of(case), key)) or self._kinds.get((kind_of(case), key))
+        return self._fits.get((site_of(case), _regime(case, self.step)))
 
     def _check(self, case: LayerCase) -> None:
         site = site_of(case)
@@ -167,8 +173,8 @@ class Predictor:
                 "'energysplit profile --for RECIPE' or '--model NAME --widths LOW,HIGH'"
             )
 
-    def _nearest(self, case: LayerCase) -> list[float]:
-        """Measured costs of the rows nearest in channels, of the same regime if it has any.
+    def _nearest(self, case: LayerCase) -> list[TableRow]:
+        """The rows nearest in channels, of the same regime if it has any.
 
         For what has no fit, such as sums that the runtime mostly fuses away.
         """
@@ -177,7 +183,7 @@ class Predictor:
         rows = [row for row in rows if _regime(row.case, self.step) == key] or rows
         point = _point(case)
         rows = sorted(rows, key=lambda row: float(((_point(row.case) - point) ** 2).sum()))
-        return [row.median for row in rows[:_NEAREST]]
+        return rows[:_NEAREST]
 
 
 def _widths(case: LayerCase) -> tuple[int, int]:
@@ -220,72 +226,98 @@ def _point(case: LayerCase) -> Array:
     return np.array(places)
 
 
-def _near(points: Array, point: Array) -> Array:
-    """Shape (rows,): covariance of the surface at a point with the measured rows, 1 at a row itself."""
-    return np.asarray(np.exp(-0.5 * ((points - point) ** 2).sum(-1) / _LENGTH**2))
+def _covariance(points: Array, point: Array, surface: bool) -> Array:
+    """Shape (rows,): covariance of the correction at a point with that at the rows."""
+    if not surface:
+        return np.full(len(points), _OFFSET)
+    return np.asarray(_OFFSET + np.exp(-0.5 * ((points - point) ** 2).sum(-1) / _LENGTH**2))
 
 
-def _fits(
-    rows: Sequence[TableRow], step: int
-) -> tuple[dict[tuple[Site, tuple[bool, bool]], _Fit], dict[tuple[Site, tuple[bool, bool]], _Fit]]:
-    """Fits by site and regime, and by kind and regime for sites with few rows."""
-    sites: dict[tuple[Site, tuple[bool, bool]], list[TableRow]] = defaultdict(list)
-    kinds: dict[tuple[Site, tuple[bool, bool]], list[TableRow]] = defaultdict(list)
+def _fits(rows: Sequence[TableRow], step: int) -> dict[Key, _Fit]:
+    """Fits by site and regime; sites that cost nothing, or of whose kind there are few rows, have none."""
+    sites: dict[Key, list[TableRow]] = defaultdict(list)
+    kinds: dict[Key, list[TableRow]] = defaultdict(list)
     for row in rows:
         if row.case.op != "other":
-            sites[site_of(row.case), _regime(row.case, step)].append(row)
-            kinds[kind_of(row.case), _regime(row.case, step)].append(row)
-    return (
-        {key: fit for key, found in sites.items() if (fit := _fitted(found)) is not None},
-        {key: fit for key, found in kinds.items() if (fit := _fitted(found)) is not None},
-    )
+            regime = _regime(row.case, step)
+            sites[site_of(row.case), regime].append(row)
+            kinds[kind_of(row.case), regime].append(row)
+    regressions = {key: _regression(found) for key, found in kinds.items()}
+    found = {}
+    for (site, regime), members in sites.items():
+        fit = _fitted(members, regressions[kind_of(members[0].case), regime])
+        if fit is not None:
+            found[site, regime] = fit
+    return found
 
 
-def _fitted(rows: Sequence[TableRow]) -> _Fit | None:
-    """The better of both candidates by the errors of held-out rows; None for too few rows, or if they cost nothing."""
+def _costs(rows: Sequence[TableRow]) -> Array | None:
+    """What the rows cost, kept off 0; None for rows that cost nothing."""
     cost = np.array([row.median for row in rows])
-    if len(rows) < _FEW or cost.max() <= 0 or np.median(cost) <= _NOTHING_S * cost.max():
+    if cost.max() <= 0 or np.median(cost) <= _NOTHING * cost.max():
         return None
-    cost = np.maximum(cost, 0.1 * np.median(cost))
+    return np.maximum(cost, 0.1 * np.median(cost))
+
+
+def _regression(rows: Sequence[TableRow]) -> Array | None:
+    """Coefficients of the features; None for too few rows, or rows that cost nothing."""
+    cost = _costs(rows)
+    if cost is None or len(rows) < _FEW:
+        return None
     features = np.array([_features(row.case) for row in rows])
     scale = features.max(0)
     scale[scale == 0] = 1.0
-    design = features / scale / cost[:, None]
-    coefficients = nnls(design, np.ones(len(cost)))[0] / scale
-    log = np.log(cost / (features @ coefficients))
-    mean = float(log.mean())
-    used = np.flatnonzero(coefficients)
-    solved = design[:, used]
-    hat = np.einsum("ij,ji->i", solved, np.linalg.pinv(solved))
-    plain = (log - mean) / np.maximum(1.0 - hat, 0.1)
+    return np.asarray(nnls(features / scale / cost[:, None], np.ones(len(cost)))[0] / scale)
+
+
+def _fitted(rows: Sequence[TableRow], of_kind: Array | None) -> _Fit | None:
+    """The best of the candidates by the errors of held-out rows; None if there are none."""
+    cost = _costs(rows)
+    if cost is None:
+        return None
+    features = np.array([_features(row.case) for row in rows])
     points = np.array([_point(row.case) for row in rows])
-    covariance = np.stack([_near(points, point) for point in points]) + _NOISE * np.eye(len(points))
-    inverse: Array = np.asarray(np.linalg.inv(covariance), np.float64)
-    weights = inverse @ (log - mean)
-    smooth = weights / np.diag(inverse) / np.maximum(1.0 - hat, 0.5)
-    variance = float((log - mean) @ weights) / len(log)
-    if (smooth**2).mean() < (plain**2).mean():
-        return _Fit(coefficients, mean, points, weights, inverse, variance, _quantile(smooth), smooth)
-    return _Fit(coefficients, mean, None, None, None, variance, _quantile(plain), plain)
+    own = _regression(rows)
+    candidates = [
+        _corrected(features, points, cost, coefficients, surface, freedom)
+        for coefficients, freedom in ((of_kind, 0), (own, 1))
+        if coefficients is not None and (features @ coefficients > 0).all()
+        for surface in (False, True)
+    ]
+    return min(candidates, key=lambda fit: float((fit.residuals**2).mean()), default=None)
 
 
-def _quantile(errors: Array) -> float:
-    """The size that `_CONFIDENCE` of the errors stay below."""
-    return float(np.quantile(np.abs(errors), _CONFIDENCE))
+def _corrected(features: Array, points: Array, cost: Array, coefficients: Array, surface: bool, freedom: int) -> _Fit:
+    """A regression with the correction of its residuals. freedom: 1 if it was fitted to these very rows, else 0."""
+    log = np.log(cost / (features @ coefficients))
+    covariance = np.stack([_covariance(points, point, surface) for point in points])
+    inverse: Array = np.asarray(np.linalg.inv(covariance + _NOISE * np.eye(len(points))), np.float64)
+    weights = inverse @ log
+    residuals = weights / np.diag(inverse)
+    if freedom:  # a row pulled the regression towards itself, by its leverage
+        design = (features / cost[:, None])[:, coefficients > 0]
+        leverage = np.einsum("ij,ji->i", design, np.linalg.pinv(design))
+        residuals = residuals / np.maximum(1.0 - leverage, 0.2)
+    variance = float(log @ weights) / len(log)
+    # Of n rows and one to come, each is as likely to have the largest error: hence n + 1.
+    share = min(1.0, _CONFIDENCE * (len(residuals) + 1) / len(residuals))
+    error = float(np.quantile(np.abs(residuals), share, method="higher")) if len(residuals) > 1 else math.inf
+    return _Fit(coefficients, surface, points, inverse, weights, variance, residuals, min(1.0, error))
 
 
 def _best_step(rows: Sequence[TableRow]) -> int:
     """The step whose fits predict held-out rows best; among equals the smallest."""
+    total = sum(row.median for row in rows)
     best, least = 1, math.inf
     for step in STEPS:
-        fits, kinds = _fits(rows, step)
-        errors = []
+        squares = 0.0
+        fits = _fits(rows, step)
+        weights: dict[Key, float] = defaultdict(float)
         for row in rows:
-            key = _regime(row.case, step)
-            fit = fits.get((site_of(row.case), key)) or kinds.get((kind_of(row.case), key))
-            if fit is not None:
-                errors.append(min(1.0, float(np.sqrt((fit.residuals**2).mean()))) * row.median)
-        error = sum(errors) / max(1e-30, sum(row.median for row in rows)) if errors else math.inf
-        if error < 0.9 * least:
+            weights[site_of(row.case), _regime(row.case, step)] += row.median
+        squares = sum(weights[key] * float(np.minimum(fit.residuals**2, 1.0).mean()) for key, fit in fits.items())
+        missing = max(0.0, total - sum(weights[key] for key in fits))  # rounding may leave less than nothing
+        error = math.sqrt((squares + missing) / total) if total > 0 else 0.0
+        if error < 0.95 * least:
             best, least = step, error
     return best

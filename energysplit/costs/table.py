@@ -10,14 +10,16 @@ from __future__ import annotations
 import csv
 import math
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from energysplit.errors import InputError, nearest
+from energysplit.recipe.explain import explain
 from energysplit.types import Cost, LayerCase
 
 CostName = Literal["latency", "energy"]
@@ -65,8 +67,9 @@ class Provenance(_Section):
     seconds in the table are ratios to it times this. overhead, overhead_low, overhead_high: what a network pays once,
     fitted to whole networks. network_error: relative error of whole networks' predictions that 90 % of held-out ones
     stay below. networks: how many were measured. noise: of a network's samples, p25 to p75 over the median, in the
-    median. multiple_of: the largest m such that widths between its multiples are not cheaper than the next one.
-    warnings: what was to be doubted while it was measured. families: how well each is predicted.
+    median. step: widths that are multiples of it run by other kernels than the rest; for the predictor. multiple_of:
+    the largest m such that widths between its multiples are not cheaper than the next one. warnings: what was to be
+    doubted while it was measured. families: how well each is predicted.
     """
 
     version: Literal[1] = 1
@@ -77,20 +80,21 @@ class Provenance(_Section):
     runtime: str
     runtime_version: str
     execution_provider: str
-    threads: int
+    threads: PositiveInt
     precision: str
     date: str
     command: str
     meter: str | None = None
     clock_mhz: float | None = None
-    reference_s: float | None = None
-    overhead: float = 0.0
-    overhead_low: float = 0.0
-    overhead_high: float = 0.0
-    network_error: float | None = None
+    reference_s: float | None = Field(default=None, gt=0)
+    overhead: NonNegativeFloat = 0.0
+    overhead_low: NonNegativeFloat = 0.0
+    overhead_high: NonNegativeFloat = 0.0
+    network_error: NonNegativeFloat | None = None
     networks: int = 0
-    noise: float | None = None
-    multiple_of: int = 1
+    noise: NonNegativeFloat | None = None
+    multiple_of: PositiveInt = 1
+    step: PositiveInt | None = None
     warnings: tuple[str, ...] = ()
     families: tuple[FamilyError, ...] = ()
 
@@ -221,15 +225,16 @@ def _number(text: Mapping[str, str | None], name: str, where: str) -> float:
 
 def _check_agreement(folder: Path, rows: list[tuple[TableRow, str]]) -> None:
     """Refuse two rows of one case whose intervals do not meet and whose medians are far apart."""
-    seen: dict[LayerCase, tuple[TableRow, str]] = {}
+    seen: dict[LayerCase, list[tuple[TableRow, str]]] = defaultdict(list)
     for row, where in rows:
-        other, there = seen.setdefault(row.case, (row, where))
-        apart = row.low > other.high or other.low > row.high
-        if apart and max(row.median, other.median) > _DISAGREE * min(row.median, other.median):
-            raise InputError(
-                f"{where}: the case was measured as {row.median:g} {row.unit} here and as {other.median:g} in {there}; "
-                "one case, one price: remove the wrong row or measure again"
-            )
+        for other, there in seen[row.case]:
+            apart = row.low > other.high or other.low > row.high
+            if apart and max(row.median, other.median) > _DISAGREE * min(row.median, other.median):
+                raise InputError(
+                    f"{where}: the case was measured as {row.median:g} {row.unit} here and as {other.median:g} in "
+                    f"{there}; one case, one price: remove the wrong row or measure again"
+                )
+        seen[row.case].append((row, where))
 
 
 def _provenance(path: Path, cost: str) -> Provenance:
@@ -245,9 +250,14 @@ def _provenance(path: Path, cost: str) -> Provenance:
     try:
         provenance = Provenance.model_validate(section)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in (cost, *first["loc"]))
-        raise InputError(f"{path}: {key}: {first['msg']}") from error
+        raise InputError(explain(error, Provenance, section, lambda _: f"{path}, [{cost}]")) from None
+    if provenance.cost != cost:
+        raise InputError(f"{path}: {cost}.cost is {provenance.cost!r}, {cost!r} expected; was the section renamed?")
+    if not provenance.overhead_low <= provenance.overhead <= provenance.overhead_high:
+        raise InputError(
+            f"{path}: {cost}.overhead is {provenance.overhead:g}, outside its interval, {provenance.overhead_low:g} "
+            f"to {provenance.overhead_high:g}"
+        )
     if provenance.unit != UNITS[cost]:
         raise InputError(f"{path}: {cost}.unit is {provenance.unit!r}, {UNITS[cost]!r} expected (SI)")
     return provenance

@@ -6,7 +6,7 @@ at; nothing is computed in place, as small runtimes plan it. What is fused makes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from energysplit.graph.network import Count, Layer
 from energysplit.graph.spaces import Spaces
 from energysplit.graph.walk import Visit, Walk
-from energysplit.graph.weightless import channels
+from energysplit.graph.weightless import free, result_channels
 
 _IMAGES = ""
 """The unit that stands for the network's input."""
@@ -39,18 +39,22 @@ def with_lifetimes(
     for node, name in unit.items():
         parts[name].append(node)
     place = {node: position for position, node in enumerate(visits)}
-    # A fused operation is done when its last part is.
-    done = {name: max(place[node] for node in nodes) for name, nodes in parts.items() if nodes}
-    elements = {name: _elements(visits[nodes[-1]], walk, spaces) for name, nodes in parts.items() if nodes}
+    # A fused operation is done when its last part is; views of it may come later, and of a part of it.
+    ends = {name: _last_made([visits[node] for node in nodes]) for name, nodes in parts.items() if nodes}
+    done = {name: place[visit.node] for name, visit in ends.items()}
+    elements = {name: _elements(visit, walk, spaces) for name, visit in ends.items()}
     made, last = dict(done), dict(done)
     image = next(visit for visit in walk.visits if visit.node.op == "placeholder")
     elements[_IMAGES], made[_IMAGES], last[_IMAGES] = Count(_images(walk)), -1, -1
-    for node in visits:
-        for source in node.all_input_nodes:
-            value = _IMAGES if source is image.node else unit.get(source)
-            reader = unit.get(node)
-            if value is not None and reader != value:
-                last[value] = max(last[value], done[reader] if reader is not None else place[node])
+    values = {image.node: _IMAGES, **unit}
+    for node, visit in visits.items():
+        held = [values[source] for source in node.all_input_nodes if source in values]
+        if node in unit:
+            for value in held:
+                if unit[node] != value:
+                    last[value] = max(last[value], done[unit[node]])
+        elif held and visit.result:  # a view of the images; what only asks for a size keeps nothing alive
+            values[node] = held[0]
     output = next((node for node in image.node.graph.nodes if node.op == "output"), None)
     for source in output.all_input_nodes if output is not None else ():
         if source in unit:
@@ -71,11 +75,16 @@ def _images(walk: Walk) -> int:
     return walk.example.numel() // walk.images
 
 
+def _last_made(parts: Sequence[Visit]) -> Visit:
+    """The last part that makes a tensor of its own; the first where all are views."""
+    return next((part for part in reversed(parts) if not free(part)), parts[0])
+
+
 def _elements(visit: Visit, walk: Walk, spaces: Spaces) -> Count:
     """Elements of an operation's result for one image."""
-    if visit.result:
-        count, size = channels(visit.outcome.mark, visit.result, walk.images, spaces, visit.node.name)
-        return count * (size[0] * size[1])
     assert visit.call is not None
     sizes = [leaf.numel() for leaf in tree_leaves(visit.call.result) if isinstance(leaf, torch.Tensor)]
-    return Count(sum(sizes) // walk.images)
+    if not visit.result and sum(sizes) != visit.source.numel():  # several tensors that are no pieces of one
+        return Count(sum(sizes) // walk.images)
+    count, size = result_channels(visit, walk.images, spaces)
+    return count * (size[0] * size[1])

@@ -40,10 +40,10 @@ def free(visit: Visit) -> bool:
 def weightless(visit: Visit, images: int, spaces: Spaces) -> Layer:
     """The case of an operation without weights, and how its channels follow the groups."""
     op = _OPS.get(visit.outcome.kind) or ("average_pool" if _averages(visit) else "move")
-    outputs, out_size = channels(visit.outcome.mark, visit.result or visit.source, images, spaces, visit.node.name)
+    outputs, out_size = result_channels(visit, images, spaces)
     in_size, kernel, stride = out_size, (1, 1), (1, 1)
     if op in ("max_pool", "average_pool"):
-        in_size = _size(visit.source)
+        in_size = channels(_mark_read(visit), visit.source, images, spaces, visit.node.name)[1]
         kernel, stride = _window(visit, in_size, out_size)
     activation = visit.outcome.activation.name if visit.outcome.activation is not None else None
     total = outputs.fixed + sum(spaces.spaces[group].channels * multiple for group, multiple in outputs.terms)
@@ -61,12 +61,22 @@ def weightless(visit: Visit, images: int, spaces: Spaces) -> Layer:
     return Layer(case, outputs, outputs)
 
 
+def result_channels(visit: Visit, images: int, spaces: Spaces) -> tuple[Count, tuple[int, int]]:
+    """How the channels of an operation's result follow the groups, and its (height, width).
+
+    Of pieces (chunk, split), those of what was divided: together they are as large.
+    """
+    whole = bool(visit.result)
+    mark, shape = (visit.outcome.mark, visit.result) if whole else (_mark_read(visit), visit.source)
+    return channels(mark, shape, images, spaces, visit.node.name)
+
+
 def channels(
     mark: Mark | None, shape: torch.Size, images: int, spaces: Spaces, where: str
 ) -> tuple[Count, tuple[int, int]]:
     """How the channels of one image's tensor follow the groups, and its (height, width)."""
     total = shape.numel() // images if shape else 0
-    wide: list[int] = []
+    wide = [1]
     if isinstance(mark, Tensor):
         small = compact(mark)
         wide = [dim for dim, size in enumerate(small.shape) if size > 1] or ([1] if mark.dim() > 1 else [])
@@ -83,7 +93,8 @@ def channels(
     if not each:
         return Count(0), (1, 1)
     size = _size(shape)
-    return count, size if size[0] * size[1] * each == total else (1, max(1, total // each))
+    usual = wide == [1] and size[0] * size[1] * each == total  # else channels last, or folded into another dimension
+    return count, size if usual else (1, max(1, total // each))
 
 
 def _window(
@@ -98,6 +109,12 @@ def _window(
         return in_size, (1, 1)
     kernel = _pair(call.option(1, "kernel_size", 1))
     return kernel, _pair(call.option(2, "stride", None) or kernel)
+
+
+def _mark_read(visit: Visit) -> Mark | None:
+    """The mark of what an operation reads first; None if it holds no labels."""
+    source = visit.call.source(0, "input") if visit.call is not None else None
+    return visit.call.marks.get(source) if visit.call is not None and source is not None else None
 
 
 def _averages(visit: Visit) -> bool:

@@ -131,7 +131,7 @@ def _size(text: str) -> int | None:
 def _linux_processor(proc_root: Path) -> str | None:
     for line in _text(proc_root / "cpuinfo").splitlines():
         key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware") and value.strip():
+        if key.strip() in ("model name", "Model", "Hardware") and value.strip():  # as `measure.device_run` looks for it
             return value.strip()
     return platform.processor() or None
 

@@ -56,7 +56,8 @@ def table(
     if not used:
         raise InputError(f"nothing to make a {cost} table of: no network was measured")
     rows = rows_of(used)
-    held_out = cross_validate(used, rows_of, total)
+    step = Predictor(rows).step
+    held_out = cross_validate(used, rows_of, total, step)
     overhead, low, high = overhead_of(held_out)
     errors = {item.network.name: error for item, error in zip(held_out, _errors(held_out, overhead), strict=True)}
     found = Provenance.model_validate(
@@ -70,6 +71,7 @@ def table(
             "overhead_high": high,
             "network_error": float(np.quantile(np.abs(list(errors.values())), _COVERAGE)) if errors else None,
             "networks": len(used),
+            "step": step,
             "families": _families(used, errors),
         }
     )
@@ -80,6 +82,7 @@ def cross_validate(
     measured: Sequence[NetworkRows],
     rows_of: Callable[[Sequence[NetworkRows]], list[TableRow]],
     total: Callable[[NetworkRows], float],
+    step: int | None = None,
 ) -> list[Prediction]:
     """Predictions of networks by the rows of the others; those outside what the others span are left out."""
     if len(measured) < _ENOUGH:
@@ -87,7 +90,7 @@ def cross_validate(
     result = []
     for fold in range(_FOLDS):
         others = [item for place, item in enumerate(measured) if place % _FOLDS != fold]
-        predictor = Predictor(rows_of(others))
+        predictor = Predictor(rows_of(others), step=step)
         for item in measured[fold::_FOLDS]:
             if all(predictor.covers(case) for case in item.network.cases):
                 predicted = sum(predictor.price(case).value for case in item.network.cases)

@@ -84,6 +84,8 @@ class Sweep:
         self.results, self.networks = earlier(self.folder)
         self._check_same()
         self.measured: list[NetworkRows] = []
+        self._step: int | None = None
+        self._step_of = 4
         self.errors: dict[str, list[float]] = {label: [] for label in self.families}
         for part in self.results:
             self._learn(part)
@@ -167,7 +169,7 @@ class Sweep:
         random_ones = [family.draw(generator) for _ in range(size)]
         if before < _FIRST:
             return random_ones
-        predictor = Predictor(latency_rows(self.measured, 1.0))
+        predictor = self._predictor()
         drawn = [family.draw(generator) for _ in range(_CANDIDATES)]
         drawn.sort(key=lambda widths: _doubt(predictor, family, widths), reverse=True)
         return [*random_ones[: size - size // 2], *drawn[: size // 2]]
@@ -176,13 +178,22 @@ class Sweep:
         """Predict new networks by what was known before, then know them too; those chosen for doubt don't count."""
         new = divided([part], self.networks)
         if self.measured:
-            predictor = Predictor(latency_rows(self.measured, 1.0))
+            predictor = self._predictor()
             for item in new[: len(new) - len(new) // 2]:
                 cases = item.network.cases
                 if all(predictor.covers(case) for case in cases):
                     predicted = sum(predictor.price(case).value for case in cases)
                     self.errors[item.network.family].append(predicted / item.total.median - 1)
         self.measured += new
+
+    def _predictor(self) -> Predictor:
+        """Of what was measured so far. The step is found anew each time that twice as much is known."""
+        rows = latency_rows(self.measured, 1.0)
+        if len(self.measured) >= 2 * self._step_of:
+            self._step, self._step_of = None, len(self.measured)
+        predictor = Predictor(rows, step=self._step)
+        self._step = predictor.step
+        return predictor
 
     def _check_same(self) -> None:
         wanted = {(family.label, family.image) for family in self.families.values()}

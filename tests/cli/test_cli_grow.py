@@ -90,6 +90,21 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("3", "widths of the first growth become multiples of 3"),
+        ('{"blocks.0.linear" = 4}', "widths of the first growth become multiples of 4"),
+        ("auto", None),
+    ],
+)
+def test_a_dry_run_says_what_widths_become_multiples_of(recipe, setting, line):
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--dry-run", "--set", f"growth.multiple_of={setting}"])
+    assert result.exit_code == 0, result.output
+    found = [text for text in result.stdout.splitlines() if "multiples of" in text]
+    assert found == ([] if line is None else [line])
+
+
 def test_the_run_folder_is_named_after_the_recipe(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--quiet", "--set", "growth.stages=0", "--set", "export.onnx=false", "--set", "name=other"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import device_tables
 import pytest
 
 from energysplit.costs import cost_provider, names
-from energysplit.types import WEIGHTLESS, Cost, CostProvider, LayerCase
+from energysplit.types import WEIGHTLESS, Cost, CostProvider, LayerCase, SplitGroup
 
 # Arguments of each provider, made with an empty folder to put a table in.
 ARGUMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -18,6 +19,7 @@ ARGUMENTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "params": lambda folder: {},
     "energy": lambda folder: {"profile": "generic_45nm"},
     "roofline": lambda folder: {"profile": "x86_avx512_2core"},
+    "latency": lambda folder: {"tables": _table(folder)},
     "peak_memory": lambda folder: {},
     "weighted": lambda folder: {"parts": {"roofline": 0.5, "macs": 1e-9}, "profile": "x86_avx512_2core"},
 }
@@ -49,6 +51,34 @@ OPERATIONS = {
     "average_pool": replace(MAP, op="average_pool", kernel=(16, 16), out_size=(1, 1)),
     "live": replace(CASES["pointwise"], live=12_345),
 }
+
+
+class Listed:
+    """A network that is a list of operations."""
+
+    def __init__(self, cases: list[LayerCase]) -> None:
+        self.groups: dict[str, SplitGroup] = {}
+        self.widths: dict[str, int] = {}
+        self._cases = {str(place): case for place, case in enumerate(cases)}
+
+    def cases(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        return {name: case for name, case in self._cases.items() if case.op not in WEIGHTLESS}
+
+    def operations(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        return self._cases
+
+
+def _table(folder: Path) -> Path:
+    """A made-up table that holds the cases above, and more widths of each."""
+    cases = [*CASES.values(), *OPERATIONS.values()]
+    for case in [case for case in cases if case.op != "other"]:
+        depthwise = case.groups == case.in_channels
+        for factor in (0.5, 0.75, 1.25, 1.5, 2, 3, 4, 6, 8, 10):
+            c_in, c_out = int(factor * case.in_channels), int(factor * case.out_channels)
+            cases.append(replace(case, in_channels=c_in, out_channels=c_out, groups=c_in if depthwise else case.groups))
+    device_tables.write_table(folder, Listed(cases))
+    return folder
+
 
 NAMES = [name for name in names() if not name.startswith("doctest")]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from energysplit.errors import InputError
+from energysplit.errors import CheckpointError, InputError
 from energysplit.output import numbers
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
+from energysplit.output.measured import MEASURED_FILE, Compared, MeasuredRun, Sample, read_measured, write_measured
 from energysplit.output.numbers import compact, duration, percent, signed
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
@@ -286,3 +287,72 @@ def test_an_empty_journal_writes_nothing(tmp_path: Path, synthetic_recipe: dict[
 
 def test_markdown_escape() -> None:
     assert escape("a|b *c* <d>\n# e_f") == r"a\|b \*c\* &lt;d&gt; \# e\_f"
+
+
+def compared(**changes: Any) -> Compared:
+    """A made-up comparison: predicted 2 ms, measured 2.1 ms."""
+    made: dict[str, Any] = {
+        "predicted": CostRecord(value=2e-3, unit="s", low=1.9e-3, high=2.2e-3, source="interpolated"),
+        "measured": Sample(median=2.1e-3, low=2.05e-3, high=2.15e-3, samples=20),
+        "ratio": 1.05,
+        "plain": Sample(median=2.6e-3, low=2.5e-3, high=2.7e-3, samples=20),
+        "reference_s": 1e-3,
+        "machine": "abacus <1>",
+        "runtime": "onnxruntime 1.2.3",
+        "execution_provider": "CPUExecutionProvider",
+        "threads": 2,
+        "precision": "fp32",
+        "warnings": ("this machine is noisy",),
+    }
+    return Compared(**{**made, **changes})
+
+
+def test_predicted_and_measured_prices_stand_side_by_side(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records()
+    joules = CostRecord(value=3e-3, unit="J", low=1e-3, high=5e-3, source="estimated: a profile")
+    unread = compared(predicted=joules, measured=None, ratio=None, plain=None, reference_s=None, warnings=("no meter",))
+    measured = MeasuredRun(
+        weights_sha256=records[-1].weights_sha256,
+        prices={"latency": compared(), "energy": unread},
+        not_measured={"latency#2": "its table is of another machine"},
+    )
+    write_measured(tmp_path, measured)
+    assert read_measured(tmp_path) == measured
+    path = write_report(tmp_path, synthetic_recipe, records)
+    page = Page(path.read_text(encoding="utf-8"))
+    markdown = path.with_suffix(".md").read_text(encoding="utf-8")
+    latency = ["latency", "2.00 ms", "1.90 ms to 2.20 ms", "2.10 ms", "2.05 ms to 2.15 ms", "20", "1.05×", "2.60 ms"]
+    energy = ["energy", "3.00 mJ", "1.00 mJ to 5.00 mJ", *["–"] * 5]
+    for tables in (page.tables, markdown_tables(markdown)):
+        assert any(latency in table and energy in table for table in tables)
+    for text in (page.text, markdown.replace("\\", "").replace("&lt;", "<").replace("&gt;", ">")):
+        assert "abacus <1>, onnxruntime 1.2.3, CPUExecutionProvider, 2 threads, fp32" in text
+        assert "this machine is noisy" in text
+        assert "latency#2 was not measured: its table is of another machine." in text
+    assert compared().sentence == "predicted 2.00 ms, measured 2.10 ms (2.05 ms to 2.15 ms), 1.05× the prediction"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version": 2}', "\xff"])
+def test_a_damaged_measurement_is_said_and_the_report_is_written(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], text: str
+) -> None:
+    (tmp_path / MEASURED_FILE).write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"measured.json is damaged .*; remove it, and --resume measures again"):
+        read_measured(tmp_path)
+    path = write_report(tmp_path, synthetic_recipe, synthetic_records())
+    assert "measured.json is damaged" in Page(path.read_text(encoding="utf-8")).text
+
+
+def test_the_device_and_options_of_budgets_are_told(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    recipe = {
+        **synthetic_recipe,
+        "hardware": {"profile": "gap9", "tables": None, "strict": False},
+        "budget": [{"provider": "energy", "limit": 0.002, "scope": "network", "options": {"precision": "int8"}}],
+    }
+    page = Page(write_report(tmp_path, recipe, synthetic_records()).read_text(encoding="utf-8"))
+    assert "profile = gap9, strict = no" in page.text
+    assert "energy (precision = int8) at most 2.00 m, in all" in page.text
