@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ _NOISE = 0.2  # variance of single rows around the surface, relative to the surf
 _OFFSET = 4.0  # variance of a site's constant, likewise
 _FEW = 8  # rows below which a regression of their own is no use
 _NOTHING = 1e-3  # of a site's largest row: less than this is nothing
+_STEADY = 0.02  # half-width of a row's interval, relative, at which it counts half
+_LEAST_WEIGHT = 10.0  # no row counts less than one in 100 of a steady one
 _CONFIDENCE = 0.9
 _NEAREST = 5
 
@@ -242,67 +245,81 @@ def _fits(rows: Sequence[TableRow], step: int) -> dict[Key, _Fit]:
             regime = _regime(row.case, step)
             sites[site_of(row.case), regime].append(row)
             kinds[kind_of(row.case), regime].append(row)
-    regressions = {key: _regression(found) for key, found in kinds.items()}
+    regressions = {key: _regression(_Sample.of(found)) for key, found in kinds.items()}
     found = {}
     for (site, regime), members in sites.items():
-        fit = _fitted(members, regressions[kind_of(members[0].case), regime])
+        fit = _fitted(_Sample.of(members), regressions[kind_of(members[0].case), regime])
         if fit is not None:
             found[site, regime] = fit
     return found
 
 
-def _costs(rows: Sequence[TableRow]) -> Array | None:
-    """What the rows cost, kept off 0; None for rows that cost nothing."""
-    cost = np.array([row.median for row in rows])
-    if cost.max() <= 0 or np.median(cost) <= _NOTHING * cost.max():
-        return None
-    return np.maximum(cost, 0.1 * np.median(cost))
+class _Sample(NamedTuple):
+    """Rows as arrays, each of shape (rows, ...).
+
+    cost: kept off 0. unsteady: how much larger each row's variance is than that of a steady one, from its interval.
+    """
+
+    features: Array
+    points: Array
+    cost: Array
+    unsteady: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[TableRow]) -> _Sample | None:
+        """The rows; None if they cost nothing."""
+        cost = np.array([row.median for row in rows])
+        if cost.max() <= 0 or np.median(cost) <= _NOTHING * cost.max():
+            return None
+        half = np.array([0.5 * (row.high - row.low) for row in rows]) / np.maximum(cost, 1e-30)
+        return cls(
+            np.array([_features(row.case) for row in rows]),
+            np.array([_point(row.case) for row in rows]),
+            np.maximum(cost, 0.1 * np.median(cost)),
+            1.0 + np.minimum(half / _STEADY, _LEAST_WEIGHT) ** 2,
+        )
 
 
-def _regression(rows: Sequence[TableRow]) -> Array | None:
-    """Coefficients of the features; None for too few rows, or rows that cost nothing."""
-    cost = _costs(rows)
-    if cost is None or len(rows) < _FEW:
+def _regression(sample: _Sample | None) -> Array | None:
+    """Coefficients of the features; None for too few rows."""
+    if sample is None or len(sample.cost) < _FEW:
         return None
-    features = np.array([_features(row.case) for row in rows])
-    scale = features.max(0)
+    scale = sample.features.max(0)
     scale[scale == 0] = 1.0
-    return np.asarray(nnls(features / scale / cost[:, None], np.ones(len(cost)))[0] / scale)
+    weights = sample.unsteady**-0.5
+    design = sample.features / scale * (weights / sample.cost)[:, None]
+    return np.asarray(nnls(design, weights)[0] / scale)
 
 
-def _fitted(rows: Sequence[TableRow], of_kind: Array | None) -> _Fit | None:
+def _fitted(sample: _Sample | None, of_kind: Array | None) -> _Fit | None:
     """The best of the candidates by the errors of held-out rows; None if there are none."""
-    cost = _costs(rows)
-    if cost is None:
+    if sample is None:
         return None
-    features = np.array([_features(row.case) for row in rows])
-    points = np.array([_point(row.case) for row in rows])
-    own = _regression(rows)
     candidates = [
-        _corrected(features, points, cost, coefficients, surface, freedom)
-        for coefficients, freedom in ((of_kind, 0), (own, 1))
-        if coefficients is not None and (features @ coefficients > 0).all()
+        _corrected(sample, coefficients, surface, own)
+        for coefficients, own in ((of_kind, False), (_regression(sample), True))
+        if coefficients is not None and (sample.features @ coefficients > 0).all()
         for surface in (False, True)
     ]
-    return min(candidates, key=lambda fit: float((fit.residuals**2).mean()), default=None)
+    return min(candidates, key=lambda fit: float((fit.residuals**2 / sample.unsteady).sum()), default=None)
 
 
-def _corrected(features: Array, points: Array, cost: Array, coefficients: Array, surface: bool, freedom: int) -> _Fit:
-    """A regression with the correction of its residuals. freedom: 1 if it was fitted to these very rows, else 0."""
-    log = np.log(cost / (features @ coefficients))
-    covariance = np.stack([_covariance(points, point, surface) for point in points])
-    inverse: Array = np.asarray(np.linalg.inv(covariance + _NOISE * np.eye(len(points))), np.float64)
+def _corrected(sample: _Sample, coefficients: Array, surface: bool, own: bool) -> _Fit:
+    """A regression with the correction of its residuals. own: whether it was fitted to these very rows."""
+    log = np.log(sample.cost / (sample.features @ coefficients))
+    covariance = np.stack([_covariance(sample.points, point, surface) for point in sample.points])
+    inverse: Array = np.asarray(np.linalg.inv(covariance + _NOISE * np.diag(sample.unsteady)), np.float64)
     weights = inverse @ log
     residuals = weights / np.diag(inverse)
-    if freedom:  # a row pulled the regression towards itself, by its leverage
-        design = (features / cost[:, None])[:, coefficients > 0]
+    if own:  # a row pulled the regression towards itself, by its leverage
+        design = (sample.features / (sample.cost * np.sqrt(sample.unsteady))[:, None])[:, coefficients > 0]
         leverage = np.einsum("ij,ji->i", design, np.linalg.pinv(design))
         residuals = residuals / np.maximum(1.0 - leverage, 0.2)
     variance = float(log @ weights) / len(log)
     # Of n rows and one to come, each is as likely to have the largest error: hence n + 1.
     share = min(1.0, _CONFIDENCE * (len(residuals) + 1) / len(residuals))
     error = float(np.quantile(np.abs(residuals), share, method="higher")) if len(residuals) > 1 else math.inf
-    return _Fit(coefficients, surface, points, inverse, weights, variance, residuals, min(1.0, error))
+    return _Fit(coefficients, surface, sample.points, inverse, weights, variance, residuals, min(1.0, error))
 
 
 def _best_step(rows: Sequence[TableRow]) -> int:
