@@ -46,6 +46,10 @@ class MissingExtra(InputError):
     """An optional package is needed for what was asked; the message names the extra."""
 
 
+class NotMeasured(InputError):
+    """A table has no price for a case, and tables don't extrapolate; the message says what measures it."""
+
+
 class SolverFailed(EnergysplitError):
     """The optimiser behind an allocation ended without an optimal solution; nothing was chosen in its place."""
 

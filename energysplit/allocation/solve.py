@@ -97,6 +97,9 @@ def _choose(problem: Problem, method: str) -> tuple[Blocks, int]:
 def _status(problem: Problem, blocks: Blocks, gap: float) -> str:
     """What happened, in a sentence or two."""
     unknown = f" Left out for an unknown (NaN) index: {_count(problem.unknown, 'neuron')}." if problem.unknown else ""
+    if problem.unmeasured:
+        names = ", ".join(map(repr, problem.unmeasured))
+        unknown += f" Not wider than measured: {names}; {next(iter(problem.unmeasured.values()))}."
     multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
     if not problem.order:
         if problem.short:
@@ -104,6 +107,8 @@ def _status(problem: Problem, blocks: Blocks, gap: float) -> str:
                 f"Nothing to split: no group has enough neurons with an index below zero to end at a multiple of "
                 f"{multiple}.{unknown}"
             )
+        if problem.unmeasured:
+            return f"Nothing to split inside what was measured.{unknown}"
         return f"Nothing to split: no neuron of a splittable group has an index below zero.{unknown}"
     used = ", ".join(
         f"{limit.name!r} at {amount(price.value, price.unit)} of {amount(limit.limit, price.unit)}"

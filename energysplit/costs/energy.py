@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from energysplit.costs.registry import register_cost
 from energysplit.costs.traffic import BYTES, Traffic, traffic
-from energysplit.errors import InputError, nearest
+from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.hardware import HardwareProfile, MemoryLevel, Number, load
 from energysplit.types import Cost, LayerCase
 
@@ -75,12 +75,12 @@ class Energy:
         """Energy of `case`, measured or interpolated where the table has it, else estimated.
 
         Raises:
-            InputError: the table does not cover the case, and there is no profile.
+            NotMeasured: the table does not cover the case, and there is no profile.
         """
         if self._predictor is not None:
             try:
                 return self._predictor.price(case)
-            except InputError:
+            except NotMeasured:
                 if self._profile is None:
                     raise
         assert self._profile is not None

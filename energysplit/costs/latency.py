@@ -63,6 +63,6 @@ class Latency:
         """Latency of `case`, interpolated between measured ones.
 
         Raises:
-            InputError: nothing like it was measured; the message says which command measures it.
+            NotMeasured: nothing like it was measured; the message says which command measures it.
         """
         return self._predictor.price(case)

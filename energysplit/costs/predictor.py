@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from energysplit.costs.table import CostTable, TableRow
-from energysplit.errors import InputError
+from energysplit.errors import InputError, NotMeasured
 from energysplit.types import Cost, LayerCase
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ class Predictor:
         """The price of a case, remembered.
 
         Raises:
-            InputError: nothing like it was measured, or its channels are outside what was.
+            NotMeasured: nothing like it was measured, or its channels are outside what was.
         """
         return self._known(replace(case, live=0) if case.live else case)
 
@@ -164,13 +164,13 @@ class Predictor:
     def _check(self, case: LayerCase) -> None:
         site = site_of(case)
         if site not in self._sites:
-            raise InputError(
+            raise NotMeasured(
                 f"{self.where}: nothing like this was measured: {_described(case)}. Measure the networks you price: "
                 "'energysplit profile --for RECIPE' or '--model NAME --image C,H,W'"
             )
         if not self.covers(case):
             (a, b), (c, d) = self._span[site]
-            raise InputError(
+            raise NotMeasured(
                 f"{self.where}: {_described(case)} is outside what was measured there, {a} to {b} channels in and "
                 f"{c} to {d} out, and tables don't extrapolate. Measure wider networks: "
                 "'energysplit profile --for RECIPE' or '--model NAME --widths LOW,HIGH'"

@@ -20,9 +20,8 @@ from energysplit.types import LayerCase
 ALIGNED = 8
 _ALIGNED_SHARE = 0.6
 COUNTED = ("macs", "params", "peak_memory")
-_UNKNOWN_REACH = 4.0
-"""How much wider a group may get where no budget can be counted."""
 _LARGEST_REACH = 16.0
+"""How much wider than in the seed a group is measured at most."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,14 @@ class Family:
         )
 
     @classmethod
-    def grown(cls, label: str, seed: Network, limits: Mapping[str, float]) -> Family:
+    def grown(cls, label: str, seed: Network, limits: Mapping[str, float], stages: int) -> Family:
         """A seed and every width that growth can reach, one group at a time, inside budgets that can be counted.
 
         Args:
             label: how the table names it.
             seed: the network growth begins with.
             limits: cost provider -> largest price; those that are measured say nothing before they are.
+            stages: growths, in each of which a neuron is split in two at most.
         """
         pricers = {name: NetworkPricer(seed, name) for name in limits if name in COUNTED}
         low = {name: group.channels for name, group in seed.groups.items() if group.splittable}
@@ -71,11 +71,11 @@ class Family:
 
         high = {}
         for name, width in low.items():
-            inside, outside = width, max(width + 1, math.ceil(width * _LARGEST_REACH)) + 1
+            inside, outside = width, math.ceil(width * min(2.0**stages, _LARGEST_REACH)) + 1
             while pricers and outside - inside > 1:
                 middle = (inside + outside) // 2
                 inside, outside = (middle, outside) if fits(name, middle) else (inside, middle)
-            high[name] = inside if pricers else math.ceil(width * _UNKNOWN_REACH)
+            high[name] = inside if pricers else outside - 1
         return cls(label, Template.of(seed), low, high)
 
     def draw(self, generator: random.Random) -> dict[str, int]:

@@ -10,11 +10,13 @@ kilobytes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from energysplit.errors import CheckFailed, InputError
 from energysplit.graph import Network
@@ -22,14 +24,16 @@ from energysplit.measure.units import assign
 from energysplit.output.onnx_export import export_model
 
 _BIAS = 0.01
+_SMALL = 16
+"""Constants of at most so many numbers, whose size does not vary, keep their values: a resizing's factors are some."""
 
 
 @dataclass(frozen=True)
 class Tensor:
     """A weight of the exported model: its sizes as functions of the network's, by name of what they follow.
 
-    sizes: one per dimension: a number, or (operation, "in" | "out" | "elements") it is equal to. values: of a shape
-    that stands in the graph.
+    sizes: one per dimension, or, of a shape that stands in the graph (`integers`), one per entry: a number, or what it
+    is equal to: (parameter, dimension), (operation, "in" | "out" | "elements"), or (operation, "out", divisor).
     """
 
     name: str
@@ -61,14 +65,16 @@ class Template:
         from energysplit.surgery import split
 
         template = cls._of(net)
+        # By another number of channels each, so that what follows one group is not taken to follow another.
         growth = {
-            name: list(range(min(group.channels, 1 + place % 3)))
+            name: list(range(min(group.channels, 1 + place)))
             for place, (name, group) in enumerate(net.groups.items())
             if group.splittable
         }
         if growth:
             wider = split(net, growth)
             other = cls._of(wider)
+            template = template._corrected(wider.widths, other)
             if template.shapes(wider.widths) != other.shapes(wider.widths) or (
                 template.nodes(wider.widths) != other.nodes(wider.widths)
             ):
@@ -80,12 +86,34 @@ class Template:
 
     @classmethod
     def _of(cls, net: Network) -> Template:
-        model = export_model(net)
+        model = export_model(_distinct(net))
         names = assign(net, model.graph.node)
         units = tuple(net.operations())
         owner = _rename(model, [units.index(name) for name in names])
-        tensors = tuple(_tensor(net, units, owner, initializer, model) for initializer in model.graph.initializer)
+        tensors = tuple(_tensor(net, units, owner, initializer) for initializer in model.graph.initializer)
         return cls(net, model, units, tensors)
+
+    def _corrected(self, widths: Mapping[str, int], other: Template) -> Template:
+        """The template, with sizes that only happened to equal one that varies, or vary in another way, put right.
+
+        Args:
+            widths: of the other template's network.
+            other: the template of the network at these widths.
+        """
+        before, expected, found = self.shapes(self.net.widths), self.shapes(widths), other.shapes(widths)
+        if [name for name, _ in expected] != [name for name, _ in found]:
+            return self
+        ratios = _ratios(self.net, widths)
+        tensors = []
+        for tensor, (_, old), (_, wrong), (_, right) in zip(self.tensors, before, expected, found, strict=True):
+            sizes = tensor.sizes
+            if wrong != right and len(sizes) == len(right):
+                sizes = tuple(
+                    entry if a == b else size if size == b else ratios.get((size, b), entry)
+                    for entry, size, a, b in zip(sizes, old, wrong, right, strict=True)
+                )
+            tensors.append(replace(tensor, sizes=sizes))
+        return replace(self, tensors=tuple(tensors))
 
     def shapes(self, widths: Mapping[str, int]) -> list[tuple[str, tuple[int, ...]]]:
         """(Name, sizes) of every weight at these widths; of a shape in the graph, its entries."""
@@ -126,7 +154,7 @@ class Template:
             if initializer.data_type != TensorProto.FLOAT:
                 array = np.array(new, old.dtype).reshape(old.shape) if old.ndim == 1 else old
                 kept.append(numpy_helper.from_array(array, name))
-            elif old.size == 1:
+            elif old.size == 1 or (old.size <= _SMALL and new == old.shape):  # perhaps no weight but a setting
                 kept.append(initializer)
             elif filled:
                 kept.append(numpy_helper.from_array(np.array(new, np.int64), f"{name}.shape"))
@@ -141,6 +169,29 @@ class Template:
         result.graph.initializer.extend(kept)
         result.graph.node.extend(nodes)
         return result.SerializeToString()
+
+
+def _distinct(net: Network) -> Network:
+    """The network with random weights: of equal ones, such as those of new batch norms, the exporter keeps one."""
+    module = copy.deepcopy(net.module)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5, generator=generator)
+    return net.rewidened(module, {})
+
+
+def _ratios(net: Network, widths: Mapping[str, int]) -> dict[tuple[int, int], tuple[str, str, int]]:
+    """(Size as exported, at these widths) -> an operation whose channels are a multiple of it, and which."""
+    found: dict[tuple[int, int], tuple[str, str, int]] = {}
+    wider = net.operations(widths)
+    for name, case in net.operations().items():
+        after = wider[name].out_channels
+        for divisor in range(1, case.out_channels + 1):
+            if case.out_channels % divisor == after % divisor == 0 and case.out_channels != after:
+                found.setdefault((case.out_channels // divisor, after // divisor), (name, "out", divisor))
+    return found
 
 
 def _fill(sizes: tuple[int, ...]) -> float:
@@ -172,16 +223,19 @@ def _rename(model: Any, owner: list[int]) -> dict[str, int]:
 
 def _shapes_at(net: Network, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Parameter or buffer -> its sizes at these widths."""
-    shapes = {name: list(tensor.shape) for name, tensor in net.module.state_dict().items()}
+    state = net.module.state_dict(keep_vars=True)
+    first: dict[int, str] = {}  # of the names of a shared tensor, the one that slots have
+    names = {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+    shapes = {name: list(state[name].shape) for name in first.values()}
     full = {**net.widths, **widths}
     for slot in net.slots:
         if slot.tensor in shapes:
             gain = (full[slot.group] - net.widths[slot.group]) * slot.span.multiple
             shapes[slot.tensor][slot.span.dim] += gain
-    return {name: tuple(sizes) for name, sizes in shapes.items()}
+    return {name: tuple(shapes[one]) for name, one in names.items()}
 
 
-def _tensor(net: Network, units: tuple[str, ...], reader: Mapping[str, int], initializer: Any, model: Any) -> Tensor:
+def _tensor(net: Network, units: tuple[str, ...], reader: Mapping[str, int], initializer: Any) -> Tensor:
     """How a weight's sizes follow the network's."""
     from onnx import TensorProto, numpy_helper
 
@@ -223,11 +277,12 @@ def _sizes(tensor: Tensor, cases: Mapping[str, Any], parameters: Mapping[str, tu
     def size(entry: Any) -> int:
         if isinstance(entry, int):
             return entry
-        name, what = entry
+        name, what, *divisor = entry
         if isinstance(what, int):
             return parameters[name][what]
         case = cases[name]
-        return {"in": case.in_channels, "out": case.out_channels, "elements": _elements(case)}[what]
+        size = {"in": case.in_channels, "out": case.out_channels, "elements": _elements(case)}[what]
+        return size // divisor[0] if divisor else size
 
     return tuple(size(entry) for entry in tensor.sizes)
 

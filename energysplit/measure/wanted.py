@@ -49,4 +49,4 @@ def family_of_recipe(recipe: Recipe) -> Family:
         else:
             limit = budget.limit
         limits[budget.provider] = min(limit, limits.get(budget.provider, limit))
-    return Family.grown(f"{recipe.model.name} of {recipe.name}", net, limits)
+    return Family.grown(f"{recipe.model.name} of {recipe.name}", net, limits, recipe.growth.stages)
