@@ -175,8 +175,8 @@ def report(
         "",
         f"Machine: {machine()}. {said.runtime} {said.runtime_version}, {said.execution_provider}, "
         f"{said.threads} thread. Table: {said.networks} networks, {len(table.rows):,} rows, measured in "
-        f"{seconds / 60:.0f} minutes. Images of {IMAGE[1]}x{IMAGE[2]}. Widths at random, 0.2 to 1 times the model's own, "
-        "none of them in the table.",
+        f"{seconds / 60:.0f} minutes. Images of {IMAGE[1]}x{IMAGE[2]}. Widths at random, 0.2 to 1 times the model's "
+        "own, none of them in the table.",
         "",
     ]
     for kind, rows in tests.items():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DataError,
         EnergysplitError,
         InputError,
+        NotMeasured,
         RecipeError,
         UnsupportedModel,
     )
@@ -49,6 +50,7 @@ _HOME = {
         "DataError",
         "EnergysplitError",
         "InputError",
+        "NotMeasured",
         "RecipeError",
         "UnsupportedModel",
     ),
@@ -86,6 +88,7 @@ __all__ = [
     "InputError",
     "LayerCase",
     "Network",
+    "NotMeasured",
     "Recipe",
     "RecipeError",
     "SplitGroup",

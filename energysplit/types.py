@@ -22,6 +22,10 @@ Scope = Literal["network", "stage"]
 Combine = Literal["sum", "max"]
 WEIGHTLESS = ("activation", "max_pool", "average_pool", "add", "multiply", "move")
 """Operations without weights, which only providers that price every operation see."""
+WEIGHTED = ("conv1d", "conv2d", "linear")
+"""Layers with a kernel of weights: MACs are counted from their sizes."""
+ORIGINS = ("counted", "measured", "interpolated", "estimated")
+"""First words of a cost's source, the surest first."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,10 @@ class CostProvider(Protocol):
     overhead: a `Cost` that a network pays once, whatever its layers (default none).
     network_error: relative error of whole networks' prices, measured on networks the provider was not made from; it
         then gives a network's interval, which otherwise is the worst case of all layers together (default None).
+    multiple_of: what widths are best multiples of, a number or a number by kind of layer ("conv2d", "depthwise",
+    "linear", ..., "default"); for `growth.multiple_of = "auto"` (default None: nothing is known).
+    provenance: the `Provenance` of the one measured table its prices come from, by which a price is compared with a
+    measurement afterwards (default None).
     """
 
     unit: str

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from energysplit.costs.table import UNITS, CostTable, Provenance, TableRow
-from energysplit.growth.measured import this_machine
+from energysplit.hardware.detect import machine
 from energysplit.measure import table_files
 from energysplit.types import LayerCase, Priceable
 
@@ -44,7 +44,7 @@ def write_table(
         **{
             "cost": cost,
             "unit": UNITS[cost],
-            "machine": this_machine()[0],
+            "machine": machine().processor,
             "system": "made up",
             "runtime": "onnxruntime",
             "runtime_version": metadata.version("onnxruntime"),

@@ -48,7 +48,7 @@ def test_every_dependency_is_bounded_and_used(project):
         for path in (ROOT / "energysplit").rglob("*.py")
         for match in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.M)
     }
-    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL", "tomli-w": "tomli_w"}
     # Needed by others at run time, without an import of ours: the solver behind cvxpy, the exporter behind torch.
     behind = {"highspy", "onnxscript"}
     for requirement in project["dependencies"]:
@@ -62,7 +62,7 @@ def test_every_import_is_a_dependency(project):
     import sys
 
     names = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in project["dependencies"]}
-    names |= {"sklearn", "PIL", "energysplit"} | set(sys.stdlib_module_names)
+    names |= {"sklearn", "PIL", "tomli_w", "energysplit"} | set(sys.stdlib_module_names)
     # google.protobuf comes with onnx.
     names |= {"google"}
     for path in (ROOT / "energysplit").rglob("*.py"):

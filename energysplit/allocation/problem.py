@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from energysplit.allocation.budgets import Limit, resolve
-from energysplit.errors import InputError, NotMeasured, nearest
+from energysplit.allocation.reach import within_tables
+from energysplit.errors import InputError, nearest
 from energysplit.types import Budget, Cost, Priceable, SplitIndex
 
 Blocks = dict[str, int]
@@ -151,7 +152,6 @@ def build(
     ends: dict[str, tuple[int, ...]] = {}
     gains: dict[str, tuple[float, ...]] = {}
     used: dict[str, int] = {}
-    unmeasured: dict[str, str] = {}
     unknown, short = 0, False
     for name, group in net.groups.items():
         if not group.splittable or name not in index:
@@ -162,15 +162,17 @@ def build(
         # Sorted is stable: neurons with equal indices keep their order. A weight of 0 buys nothing.
         good = sorted((i for i, value in enumerate(values) if value < 0 < weight), key=lambda i: values[i])
         stops = _ends(widths[name], len(good), multiples.get(name, 1))
-        stops, reason = _measured(name, widths[name], stops, limits)
-        if reason:
-            unmeasured[name] = reason
         if good:
             used[name] = multiples.get(name, 1)
-        short = short or (bool(good) and len(stops) == 1 and not reason)
+        short = short or (bool(good) and len(stops) == 1)
         if len(stops) > 1:
             order[name], ends[name] = tuple(good), stops
             gains[name] = tuple(weight * math.fsum(-values[i] for i in good[:stop]) for stop in stops)
+    ends, unmeasured = within_tables(widths, ends, limits)
+    for name, stops in list(ends.items()):
+        gains[name] = gains[name][: len(stops)]
+        if len(stops) == 1:
+            del order[name], ends[name], gains[name]
     return Problem(net, widths, order, ends, gains, limits, unknown, short, used, unmeasured)
 
 
@@ -186,31 +188,3 @@ def _values(name: str, index: SplitIndex, channels: int) -> list[float]:
 def _ends(width: int, purchasable: int, multiple_of: int) -> tuple[int, ...]:
     first = -width % multiple_of or multiple_of
     return (0, *range(first, purchasable + 1, multiple_of))
-
-
-def _measured(name: str, width: int, stops: tuple[int, ...], limits: Sequence[Limit]) -> tuple[tuple[int, ...], str]:
-    """The stops of a group that every budget's provider can price, and why the others can't be; "" if all can.
-
-    A table covers a range of channels in and one of channels out, each by itself, so what one group alone may reach it
-    may reach whatever the others do.
-    """
-    reason = ""
-
-    def known(stop: int) -> bool:
-        nonlocal reason
-        try:
-            for limit in limits:
-                limit.pricer.value({name: width + stop})
-        except NotMeasured as error:
-            reason = str(error)
-            return False
-        return True
-
-    if known(stops[-1]):
-        return stops, ""
-    inside, outside = 0, len(stops) - 1
-    while outside - inside > 1:
-        middle = (inside + outside) // 2
-        inside, outside = (middle, outside) if known(stops[middle]) else (inside, middle)
-    known(stops[outside])  # the nearest reason
-    return stops[: inside + 1], reason

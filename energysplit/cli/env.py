@@ -18,7 +18,8 @@ def env() -> None:
     """Print versions, processor, memory, GPUs, cost providers and optional extras."""
     from energysplit.cli.console import console, facts, show
     from energysplit.costs import names
-    from energysplit.output.environment import environment, package_version
+    from energysplit.hardware.detect import package_version
+    from energysplit.output.environment import environment
 
     here = environment()
     out = console()
@@ -64,7 +65,7 @@ def _extras() -> Iterator[tuple[str, str]]:
     except metadata.PackageNotFoundError:
         yield "extras", "unknown: energysplit is not installed (pip install -e . in its folder)"
         return
-    from energysplit.output.environment import package_version
+    from energysplit.hardware.detect import package_version
 
     packages: dict[str, list[str]] = {}
     for requirement in requirements:

@@ -54,6 +54,7 @@ def price(
 
     A price that is no exact count is shown with its interval, and every price with its source.
     """
+    from energysplit.cli.arguments import image_shape
     from energysplit.cli.console import console, cost, facts, show
     from energysplit.cli.groups import show_groups
     from energysplit.costs import NetworkPricer
@@ -65,7 +66,7 @@ def price(
     hardware = _hardware(target, profile, tables, strict)
     with said_of_tables() as said:
         providers = {name: configured(name, hardware) for name in wanted}
-    label, net, model = _network(target, None if image is None else _shape(image))
+    label, net, model = _network(target, None if image is None else image_shape(image))
     pricers = {name: NetworkPricer(net, found) for name, found in providers.items()}
     out = console()
     for text in dict.fromkeys(said):
@@ -204,11 +205,3 @@ def _print_multipliers(out: Any, model: str, image: tuple[int, ...], providers: 
 def _refuse_image(image: object, what: str) -> None:
     if image is not None:
         raise InputError(f"--image is for models given by name; {what} has its own image shape: leave it out")
-
-
-def _shape(text: str) -> tuple[int, int, int]:
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"--image {text}: expected channels, height and width, such as 3,224,224")
-    channels, height, width = (int(part) for part in parts)
-    return channels, height, width

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from energysplit.measure.precision import Precision
 
 DEFAULT_MODEL = "mobilenet_v1"
-THIS_MACHINE = "this_machine"
+TABLES = Path("cost_tables")
 
 
 def profile(
@@ -40,7 +40,7 @@ def profile(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the table; default: cost_tables/PROFILE.")
     ] = None,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.0, help="Measure no longer than this.")] = 10.0,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.0, help="Measure networks no longer than this.")] = 8.0,
     target: Annotated[
         float, typer.Option("--target", min=0.0, help="Stop when networks are predicted to this, in percent.")
     ] = 2.0,
@@ -62,6 +62,8 @@ def profile(
     chosen = {"--kit": kit is not None, "--import": import_ is not None, "--detect": detect}
     if sum(chosen.values()) > 1:
         raise InputError(f"{' and '.join(key for key, on in chosen.items() if on)}: give one of them")
+    if energy and any(chosen.values()):
+        raise InputError("--energy: a meter measures this machine, now; give it without --kit, --import and --detect")
     if detect:
         from energysplit.hardware import draft
 
@@ -69,12 +71,14 @@ def profile(
         return
     from energysplit import hardware
 
-    device = hardware.load(profile) if profile is not None else hardware.this_machine()
-    folder = out or Path("cost_tables") / device.name
     command = shlex.join(["energysplit", *sys.argv[1:]])
     if import_ is not None:
-        _import(import_, folder, command)
+        _import(import_, out, None if profile is None else hardware.load(profile).name, command)
         return
+    device = hardware.load(profile) if profile is not None else hardware.this_machine()
+    folder = out or TABLES / device.name
+    if kit is None:
+        _check_here(device, energy)  # before the models are made, which takes longer
     wanted = _families(for_ or [], model or [], image, widths)
     if kit is not None:
         _write_kit(kit, wanted, device, networks)
@@ -86,12 +90,25 @@ def profile(
         raise typer.Exit(130) from None
 
 
+def _check_here(device: HardwareProfile, energy: bool) -> None:
+    """Refuses what can't be measured on this machine."""
+    from energysplit.hardware import check_execution_provider
+    from energysplit.measure.meters import find_meter
+
+    provider = check_execution_provider(device.execution_provider, f"profile {device.name!r}")
+    _precision(device)
+    if energy:
+        find_meter(provider, required=True)
+
+
 def _families(recipes: list[Path], names: list[str], image: str | None, widths: str) -> list[Family]:
     """What to measure; templates are made here, which takes some seconds each."""
     from energysplit.cli.arguments import image_shape
     from energysplit.measure.wanted import family_of_model, family_of_recipe
     from energysplit.recipe import load
 
+    if image is not None and recipes and not names:
+        raise InputError("--image is for --model; a recipe has its own image shape: leave it out")
     loaded = [load(path) for path in recipes]
     low, high = _range(widths)
     shape = None if image is None else image_shape(image)
@@ -115,14 +132,14 @@ def _measure(
     command: str,
 ) -> None:
     from energysplit.cli.progress import progress
-    from energysplit.hardware import check_provider
+    from energysplit.hardware import check_execution_provider
     from energysplit.measure.alignment import measure_widths
     from energysplit.measure.meters import find_meter
     from energysplit.measure.plan import PlanOptions
     from energysplit.measure.profiling import write_tables
     from energysplit.measure.sweep import Sweep, SweepOptions
 
-    provider = check_provider(device.execution_provider, f"profile {device.name!r}")
+    provider = check_execution_provider(device.execution_provider, f"profile {device.name!r}")
     plan = PlanOptions(execution_provider=provider, threads=device.threads)
     precision = _precision(device)
     meter = find_meter(provider, required=True) if energy else None
@@ -169,7 +186,8 @@ def _write_kit(path: Path, wanted: list[Family], device: HardwareProfile, count:
             models.append((name, model_bytes(family, widths, precision)))
             notes.append(MeasuredNetwork.of(name, family.label, family.image, family.cases(widths)))
     of_width = models_of_widths(precision)
-    text = networks.written(notes, precision=precision, widths={f"w{width}": width for width in of_width})
+    names = {f"w{width}": width for width in of_width}
+    text = networks.written(notes, precision=precision, device=device.name, widths=names)
     models += [(f"w{width}", data) for width, data in of_width.items()]
     plan = PlanOptions(execution_provider=device.execution_provider, threads=device.threads)
     write_kit(path, models, reference_model(), plan, text)
@@ -180,10 +198,13 @@ def _write_kit(path: Path, wanted: list[Family], device: HardwareProfile, count:
     )
 
 
-def _import(path: Path, folder: Path, command: str) -> None:
+def _import(path: Path, out: Path | None, device: str | None, command: str) -> None:
+    """Makes the table of a kit's results, of the device the kit was made for unless another is named."""
     from energysplit.measure.profiling import imported, write_tables
 
-    results, known, widths, precision = imported(path)
+    results, known, widths, said = imported(path)
+    folder = out or TABLES / (device or said.get("device", path.stem))
+    precision = said.get("precision", "fp32")
     _show(write_tables(folder, [results], known, command=command, precision=precision, widths=widths), folder)
 
 

@@ -6,7 +6,6 @@ user's own may take one.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from energysplit.costs.latency import TABLES
-from energysplit.costs.registry import _find, cost_provider
+from energysplit.costs.registry import cost_provider, takes
 from energysplit.errors import MeasuredElsewhere
 from energysplit.hardware import load
 from energysplit.recipe import HardwareRecipe
 from energysplit.types import CostProvider
-
-HARDWARE = ("profile", "tables", "strict")
-"""Arguments of providers that [hardware] fills in."""
 
 
 def configured(
@@ -45,25 +41,6 @@ def configured(
         own = {key: value for key, value in given.items() if key != "parts"}
         given["parts"] = {label: _part(label, said, hardware, own) for label, said in given["parts"].items()}
     return cost_provider(name, **{**_arguments(name, hardware, given), **given})
-
-
-def takes(name: str, argument: str) -> bool:
-    """Whether the provider of that name has a parameter of that name; ready-made objects have none.
-
-    Example:
-        >>> takes("macs", "profile"), takes("roofline", "profile")
-        (False, True)
-
-    Raises:
-        InputError: unknown name.
-    """
-    factory = _find(name)
-    if not isinstance(factory, type) and hasattr(factory, "price"):
-        return False
-    try:
-        return argument in inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # no callable, which cost_provider refuses, or a built-in without a signature
-        return False
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import warnings
-from importlib import metadata
 from pathlib import Path
 
 from energysplit.costs.table import Provenance
 from energysplit.errors import InputError, MeasuredElsewhere
 from energysplit.hardware import HardwareProfile
-from energysplit.hardware.detect import machine
+from energysplit.hardware.detect import machine, package_version
 
 
 def check_device(folder: Path | str, table: Provenance, device: HardwareProfile | None, strict: bool) -> None:
@@ -39,9 +37,9 @@ def differences(table: Provenance, device: HardwareProfile | None) -> list[str]:
     is this machine.
     """
     found = []
-    here = machine().processor or platform.machine()  # as tables name a processor that has no name
+    here = machine().processor or ""
     wanted = device.processor if device is not None and device.processor else here
-    if table.machine != wanted:
+    if " ".join(table.machine.split()) != " ".join(wanted.split()):
         found.append(f"measured on {table.machine!r}, used for {wanted!r}")
     settings: list[tuple[str, object]] = (
         [] if device is None else [("threads", device.threads), ("precision", device.precision)]
@@ -52,14 +50,7 @@ def differences(table: Provenance, device: HardwareProfile | None) -> list[str]:
         if getattr(table, key) != value:
             found.append(f"measured with {key} = {getattr(table, key)!r}, the profile says {value!r}")
     if wanted == here and table.runtime == "onnxruntime":
-        version = _version("onnxruntime")
+        version = package_version("onnxruntime")
         if version is not None and version != table.runtime_version:
             found.append(f"measured with onnxruntime {table.runtime_version}, onnxruntime {version} is installed here")
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -1,4 +1,4 @@
-"""Energy of a layer case: from a measured table where there is one, else MACs and bytes times a profile's energies.
+"""Energy of a layer case: interpolated in a measured table, or else MACs and bytes times a profile's energies.
 
 The estimate follows Yang, Chen and Sze 2017 (arXiv 1611.05128): the energy of the MACs, plus for each level of memory
 the bytes moved there times the energy of a byte. `moved_bytes` has the reuse assumed.
@@ -14,7 +14,7 @@ from energysplit.costs.registry import register_cost
 from energysplit.costs.traffic import BYTES, Traffic, traffic
 from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.hardware import HardwareProfile, MemoryLevel, Number, load
-from energysplit.types import Cost, LayerCase
+from energysplit.types import WEIGHTED, Cost, LayerCase
 
 if TYPE_CHECKING:
     from energysplit.costs.predictor import Predictor
@@ -29,7 +29,7 @@ class Energy:
         profile: a hardware profile (name, path or `HardwareProfile`) to estimate from.
         tables: folder of a cost table with measured energies. With a profile too, the profile prices what the table
             does not cover, and the price's source says so.
-        precision: of weights and maps; the profile's own if not given.
+        precision: of weights and maps; the profile's own if not given. Of a table alone it says what is expected.
         strict: whether a table of another machine, runtime or setting is an error instead of a warning.
 
     Unit: J; "MAC-energy" for a profile that knows energies relative to one MAC only.
@@ -37,7 +37,8 @@ class Energy:
     not in it. Of a table, its own; its overhead and its error over whole networks are this provider's.
 
     Raises:
-        InputError: neither profile nor table given, a precision that does not exist, or numbers missing in the profile.
+        InputError: neither profile nor table given, a precision that does not exist, a table of another precision
+            than the one given (without a profile), or numbers missing in the profile.
     """
 
     every_operation = True
@@ -59,9 +60,13 @@ class Energy:
         self.unit = "J"
         self.overhead: Cost | None = None
         self.network_error: float | None = None
+        self.multiple_of: int | None = None
         self.provenance: Provenance | None = None
+        if precision is not None:
+            checked_precision(precision, None)
         if tables is not None:
             self._read(tables, strict)
+            self._check_table(tables, precision)
         if self._profile is not None:
             self._precision = checked_precision(precision, self._profile)
             self.unit = self._profile.energy_unit
@@ -72,7 +77,7 @@ class Energy:
                 )
 
     def price(self, case: LayerCase) -> Cost:
-        """Energy of `case`, measured or interpolated where the table has it, else estimated.
+        """Energy of `case`, interpolated where the table reaches, else estimated.
 
         Raises:
             NotMeasured: the table does not cover the case, and there is no profile.
@@ -92,7 +97,7 @@ class Energy:
         assert arithmetic.energy is not None
         ends = {part: moved.macs * getattr(arithmetic.energy, part) for part in ("value", "low", "high")}
         if not arithmetic.memory_included:
-            groups = case.groups if case.op in ("conv1d", "conv2d", "linear") else 1
+            groups = case.groups if case.op in WEIGHTED else 1
             for part in ends:
                 bytes_by_level = moved_bytes(moved, profile.memory, BYTES[self._precision], groups, part)
                 for level, size_bytes in zip(profile.memory, bytes_by_level, strict=True):
@@ -111,9 +116,19 @@ class Energy:
         check_device(tables, table.provenance, self._profile, strict)
         self._predictor = Predictor.of(table)
         said = self.provenance = table.provenance
-        self.overhead = said.overhead_cost
+        self.overhead, self.multiple_of = said.overhead_cost, said.multiple_of
         if self._profile is None:  # with a profile, part of a network may be estimated, with errors of its own
             self.network_error = said.network_error
+
+    def _check_table(self, tables: str | Path, precision: str | None) -> None:
+        """Refuses a precision that only a profile could give."""
+        assert self.provenance is not None
+        measured = self.provenance.precision
+        if self._profile is None and precision is not None and precision != measured:
+            raise InputError(
+                f"cost 'energy': precision {precision!r} given, but {tables} was measured in {measured!r}; leave it "
+                "out, or measure a table of that precision"
+            )
 
     def _require(self, profile: HardwareProfile) -> None:
         arithmetic = profile.arithmetic(self._precision)

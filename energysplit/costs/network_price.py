@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from energysplit.costs.registry import cost_provider, provider_name
-from energysplit.errors import InputError, nearest
+from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.types import Cost, CostProvider, LayerCase, Priceable
 
 # Whole-network values kept by widths; a bound on memory (some 100 bytes each), far above what one allocation asks for.
@@ -22,8 +22,12 @@ class NetworkPricer:
     """Prices one network at any widths with one provider.
 
     Args:
-        net: the network; only `groups`, `widths` and `cases(widths)` are used.
+        net: the network; only `groups`, `widths`, and `cases(widths)` or, where the provider prices every operation,
+            `operations(widths)` are used.
         provider: an object with `price`, or a name `cost_provider` knows.
+
+    Raises:
+        InputError: an unknown provider, or an `overhead` or `network_error` that is none.
     """
 
     def __init__(self, net: Priceable, provider: str | CostProvider) -> None:
@@ -34,7 +38,7 @@ class NetworkPricer:
         self.combine = getattr(self.provider, "combine", "sum")
         self._cases = net.operations if getattr(self.provider, "every_operation", False) else net.cases
         self._overhead = overhead_of(self.provider)
-        self._network_error = getattr(self.provider, "network_error", None)
+        self._network_error = _network_error_of(self.provider, self.name)
         self._present = dict(net.widths)
         self._costs: dict[LayerCase, Cost] = {}
         self._values: dict[tuple[int, ...], float] = {}
@@ -113,34 +117,55 @@ class NetworkPricer:
 
     def _check(self, cost: object, name: str, case: LayerCase) -> None:
         where = f"cost provider {self.name!r}, layer {name!r}"
-        if not isinstance(cost, Cost):
-            example = f"Cost.exact(1.0, {self.unit!r})"
-            raise InputError(f"{where}: price is {cost!r}, expected a Cost such as {example} ({case})")
-        if cost.unit != self.unit:
-            raise InputError(f"{where}: price is in {cost.unit!r}, but the provider's unit is {self.unit!r} ({case})")
-        for part in ("value", "low", "high"):
-            number = getattr(cost, part)
-            if number is None or not math.isfinite(number) or number < 0:
-                raise InputError(
-                    f"{where}: the price's {part} is {number!r}, expected a finite number of at least 0; "
-                    f"a case that can't be priced must raise an error that says so ({case})"
-                )
-        if not cost.low <= cost.value <= cost.high:
-            raise InputError(
-                f"{where}: the price {cost.value!r} is outside its own interval, {cost.low!r} to {cost.high!r} ({case})"
-            )
+        said = _wrong(cost, self.unit, "price", "a case that can't be priced must raise an error that says so")
+        if said:
+            raise InputError(f"{where}: {said} ({case})")
 
 
 def overhead_of(provider: CostProvider) -> Cost | None:
     """What a network pays once, whatever its layers; None if nothing.
 
     Raises:
-        InputError: the provider's layers are compared, not added, so there is nothing to add it to.
+        InputError: it is no finite `Cost` in the provider's unit inside its own interval; or the provider's layers are
+            compared, not added, so there is nothing to add it to.
     """
     overhead: Cost | None = getattr(provider, "overhead", None)
-    if overhead is not None and getattr(provider, "combine", "sum") == "max":
+    if overhead is None:
+        return None
+    if getattr(provider, "combine", "sum") == "max":
         raise InputError(f"{type(provider).__name__}: `overhead` given with combine = 'max'; leave one of them out")
+    said = _wrong(overhead, provider.unit, "overhead", "None where a network pays nothing once")
+    if said:
+        raise InputError(f"cost provider {provider_name(provider)!r}: {said}")
     return overhead
+
+
+def _network_error_of(provider: CostProvider, name: str) -> float | None:
+    """The provider's relative error over whole networks; None if it knows none."""
+    error = getattr(provider, "network_error", None)
+    if error is None:
+        return None
+    if isinstance(error, bool) or not isinstance(error, int | float) or not math.isfinite(error) or error < 0:
+        raise InputError(
+            f"cost provider {name!r}: network_error is {error!r}, expected a finite number of at least 0, such as 0.03 "
+            "for 3 %; None where it is not known"
+        )
+    return float(error)
+
+
+def _wrong(cost: object, unit: str, what: str, otherwise: str) -> str:
+    """What is wrong with a `Cost` of a provider; "" if nothing is."""
+    if not isinstance(cost, Cost):
+        return f"{what} is {cost!r}, expected a Cost such as Cost.exact(1.0, {unit!r})"
+    if cost.unit != unit:
+        return f"{what} is in {cost.unit!r}, but the provider's unit is {unit!r}"
+    for part in ("value", "low", "high"):
+        number = getattr(cost, part)
+        if number is None or not math.isfinite(number) or number < 0:
+            return f"the {what}'s {part} is {number!r}, expected a finite number of at least 0; {otherwise}"
+    if not cost.low <= cost.value <= cost.high:
+        return f"the {what} {cost.value!r} is outside its own interval, {cost.low!r} to {cost.high!r}"
+    return ""
 
 
 def price(net: Priceable, provider: str | CostProvider, widths: Mapping[str, int] | None = None) -> Cost:
@@ -155,11 +180,21 @@ def price(net: Priceable, provider: str | CostProvider, widths: Mapping[str, int
 def marginal_price(net: Priceable, provider: str | CostProvider) -> dict[str, float]:
     """Group -> price of one more neuron there: the difference of two whole-network prices, in the provider's unit.
 
-    Complete: own row, followers and the consumers' columns. Groups that can't be split (the classes) have a price too.
+    Complete: own row, followers and the consumers' columns. Groups that can't be split (the classes) have a price too,
+    but where it was never measured, which is no loss: nothing grows there.
+
+    Raises:
+        NotMeasured: a group that can be split is as wide as a table reaches.
     """
     pricer = NetworkPricer(net, provider)
-    present = dict(net.widths)
-    return {name: pricer.marginal(present, name) for name in present}
+    present, found = dict(net.widths), {}
+    for name in present:
+        try:
+            found[name] = pricer.marginal(present, name)
+        except NotMeasured:
+            if net.groups[name].splittable:
+                raise
+    return found
 
 
 def amount(value: float, unit: str) -> str:

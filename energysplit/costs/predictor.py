@@ -8,7 +8,7 @@ which is a constant of the site or a smooth surface over (c_in, c_out) through w
 regression, also known as kriging. Each site takes what predicts its own held-out rows best (leave one out, in closed
 form: Rasmussen and Williams 2006, section 5.4.2).
 
-Outside what a site's rows span nothing is priced: tables don't extrapolate.
+Outside the range of channels in, or of channels out, of a site's rows nothing is priced: tables don't extrapolate.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from scipy.optimize import nnls
 
 from energysplit.costs.table import CostTable, TableRow
 from energysplit.errors import InputError, NotMeasured
-from energysplit.types import Cost, LayerCase
+from energysplit.types import WEIGHTED, Cost, LayerCase
 
 Array = NDArray[np.float64]
 Site = tuple[object, ...]
 Key = tuple[Site, tuple[bool, bool]]
 
 STEPS = (1, 2, 4, 8, 16)
+_BLOCK = 16  # channels that kernels fill up to on wide vector units; a regression that does not need it leaves it out
 _LENGTH = 0.7  # of the surface, in log channels: a factor of two
-_NOISE = 0.2  # variance of single rows around the surface, relative to the surface's own
+_NOISE = 0.1  # variance of single rows around the surface, relative to the surface's own
 _OFFSET = 4.0  # variance of a site's constant, likewise
 _FEW = 8  # rows below which a regression of their own is no use
 _NOTHING = 1e-3  # of a site's largest row: less than this is nothing
@@ -45,7 +46,7 @@ _NEAREST = 5
 
 
 def site_of(case: LayerCase) -> Site:
-    """What cases have in common that are priced by one fit: all but the channels."""
+    """What cases have in common that are priced by one fit: all that tells on time but the channels."""
     if case.op == "other":
         return (case.op, case.in_size, case.out_size, case.macs, case.params)
     form = "depthwise" if case.depthwise else case.groups if case.op in ("conv1d", "conv2d") else 1
@@ -117,6 +118,8 @@ class Predictor:
             for site, found in self._sites.items()
         }
         self._fits = _fits(rows, self.step)
+        self._whole = _fits(rows, 1) if self.step > 1 else {}
+        self._free = _free(rows, self.step)
         self._known = lru_cache(maxsize=100_000)(self._price)
 
     @classmethod
@@ -159,7 +162,11 @@ class Predictor:
         return 0.0 if fit is None else fit.spread(case)
 
     def _fit(self, case: LayerCase) -> _Fit | None:
-        return self._fits.get((site_of(case), _regime(case, self.step)))
+        key = site_of(case), _regime(case, self.step)
+        fit = self._fits.get(key)
+        if fit is None and key not in self._free:  # too few rows of its regime: what there is of the site has to do
+            fit = self._whole.get((key[0], _regime(case, 1)))
+        return fit
 
     def _check(self, case: LayerCase) -> None:
         site = site_of(case)
@@ -209,15 +216,18 @@ def _described(case: LayerCase) -> str:
 
 
 def _features(case: LayerCase) -> Array:
-    """What a case moves and computes: a call, elements read and written, multiply-accumulates, weights."""
-    inputs = case.in_channels * case.in_size[0] * case.in_size[1]
-    positions = case.out_size[0] * case.out_size[1]
-    outputs = case.out_channels * positions
-    if case.op in ("conv1d", "conv2d", "linear"):
-        weights = case.out_channels * (case.in_channels // case.groups) * case.kernel[0] * case.kernel[1]
-    else:
-        weights = 0
-    return np.array([1.0, inputs, outputs, weights, weights * positions, case.in_channels, case.out_channels])
+    """What a case moves and computes, in its own channels and in those filled up to blocks of 16.
+
+    A call; and for each: elements read and written, weights, multiply-accumulates, channels in and out.
+    """
+    area_in, area_out = case.in_size[0] * case.in_size[1], case.out_size[0] * case.out_size[1]
+    taps = case.kernel[0] * case.kernel[1] if case.op in WEIGHTED else 0
+    found = [1.0]
+    for block in (1, _BLOCK):
+        inputs, outputs = -(-case.in_channels // block) * block, -(-case.out_channels // block) * block
+        weights = outputs * max(1, inputs // case.groups) * taps
+        found += [inputs * area_in, outputs * area_out, weights, weights * area_out, inputs, outputs]
+    return np.array(found)
 
 
 def _point(case: LayerCase) -> Array:
@@ -254,6 +264,14 @@ def _fits(rows: Sequence[TableRow], step: int) -> dict[Key, _Fit]:
     return found
 
 
+def _free(rows: Sequence[TableRow], step: int) -> set[Key]:
+    """Sites and regimes whose rows cost nothing, such as sums that the runtime fuses."""
+    found: dict[Key, list[TableRow]] = defaultdict(list)
+    for row in rows:
+        found[site_of(row.case), _regime(row.case, step)].append(row)
+    return {key for key, members in found.items() if _Sample.of(members) is None}
+
+
 class _Sample(NamedTuple):
     """Rows as arrays, each of shape (rows, ...).
 
@@ -275,7 +293,7 @@ class _Sample(NamedTuple):
         return cls(
             np.array([_features(row.case) for row in rows]),
             np.array([_point(row.case) for row in rows]),
-            np.maximum(cost, 0.1 * np.median(cost)),
+            np.maximum(cost, _NOTHING * cost.max()),
             1.0 + np.minimum(half / _STEADY, _LEAST_WEIGHT) ** 2,
         )
 
@@ -327,7 +345,6 @@ def _best_step(rows: Sequence[TableRow]) -> int:
     total = sum(row.median for row in rows)
     best, least = 1, math.inf
     for step in STEPS:
-        squares = 0.0
         fits = _fits(rows, step)
         weights: dict[Key, float] = defaultdict(float)
         for row in rows:

@@ -91,6 +91,25 @@ def cost_provider(provider: str | CostProvider, profile: object = None, **option
     return made
 
 
+def takes(name: str, argument: str) -> bool:
+    """Whether the provider of that name has a parameter of that name; ready-made objects have none.
+
+    Example:
+        >>> takes("macs", "profile"), takes("roofline", "profile")
+        (False, True)
+
+    Raises:
+        InputError: unknown name.
+    """
+    factory = _find(name)
+    if not isinstance(factory, type) and hasattr(factory, "price"):
+        return False
+    try:
+        return argument in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # no callable, which cost_provider refuses, or a built-in without a signature
+        return False
+
+
 def provider_name(provider: str | CostProvider) -> str:
     """The name budgets and reports show: the registered name, else the class's name.
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from energysplit.costs.macs import Macs
-from energysplit.types import WEIGHTLESS, LayerCase
+from energysplit.types import WEIGHTED, WEIGHTLESS, LayerCase
 
 BYTES = {"fp32": 4, "fp16": 2, "int16": 2, "int8": 1}
 """Bytes of one element, by precision."""
 
 _MACS = Macs()
-_LAYERS = ("conv1d", "conv2d", "linear")
 
 
 class Traffic(NamedTuple):
@@ -52,7 +51,7 @@ def traffic(case: LayerCase) -> Traffic:
     outputs = case.out_channels * case.out_size[0] * case.out_size[1]
     whole = case.in_channels * case.in_size[0] * case.in_size[1]
     window = case.kernel[0] * case.kernel[1]
-    if case.op in _LAYERS:
+    if case.op in WEIGHTED:
         macs = int(_MACS.price(case).value)
         weights = case.out_channels * (case.in_channels // case.groups) * window
         shift = case.out_channels if case.bias or case.batch_norm else 0

@@ -6,16 +6,14 @@ cost_provider("weighted", parts={"energy": {"weight": 1.0, "profile": "stm32l4r5
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from energysplit.costs.registry import _find, cost_provider, register_cost
+from energysplit.costs.registry import cost_provider, register_cost, takes
+from energysplit.costs.table import Provenance
 from energysplit.errors import InputError
-from energysplit.types import WEIGHTLESS, Combine, Cost, CostProvider, LayerCase
-
-_ORIGINS = ("counted", "measured", "interpolated", "estimated")
+from energysplit.types import ORIGINS, WEIGHTLESS, Combine, Cost, CostProvider, LayerCase
 
 
 class Part(NamedTuple):
@@ -37,6 +35,7 @@ class Weighted:
 
     Unit: the parts' common unit, or "score" where they differ (a weight then converts: score per unit).
     Combine: the parts' own. With "max", the price is the largest weighted sum of any one operation.
+    Multiples: the least common one of what the parts say, kind by kind.
     Error: the parts' intervals, weighted and added. Where all parts know their error over whole networks, the largest
     of these errors bounds the sum's.
 
@@ -71,6 +70,10 @@ class Weighted:
         errors = [getattr(part.provider, "network_error", None) for part in self._parts if part.weight]
         known = [error for error in errors if error is not None]
         self.network_error: float | None = max(known) if len(known) == len(errors) else None
+        weighing = [part.provider for part in self._parts if part.weight]
+        self.multiple_of = _multiple(weighing)
+        tables = {table for provider in weighing if (table := getattr(provider, "provenance", None)) is not None}
+        self.provenance: Provenance | None = tables.pop() if len(tables) == 1 else None
 
     def price(self, case: LayerCase) -> Cost:
         """The weighted sum of the parts' prices; parts that know only layers with weights have no say in others."""
@@ -84,16 +87,16 @@ class Weighted:
                     f"cost 'weighted', part {part.name!r}: price is in {cost.unit!r}, but the provider's unit is "
                     f"{part.provider.unit!r}"
                 )
-            if cost.source.split(":")[0] not in _ORIGINS:
+            if cost.source.split(":")[0] not in ORIGINS:
                 raise InputError(
                     f"cost 'weighted', part {part.name!r}: the price's source is {cost.source!r}, expected it to begin "
-                    f"with one of {', '.join(_ORIGINS)}"
+                    f"with one of {', '.join(ORIGINS)}"
                 )
         value, low, high = (
             math.fsum(part.weight * getattr(cost, end) for part, cost in terms) for end in ("value", "low", "high")
         )
         known = [cost.source.split(":")[0] for _, cost in terms]
-        origin = max(known, key=_ORIGINS.index, default="counted")
+        origin = max(known, key=ORIGINS.index, default="counted")
         said = " + ".join(f"{part.weight:g} x {part.name} ({cost.source})" for part, cost in terms)
         return Cost(value, self.unit, low, high, f"{origin}: {said or 'no part prices this operation'}")
 
@@ -107,19 +110,21 @@ def _part(name: str, said: Any, profile: object) -> Part:
             f"cost 'weighted', part {name!r}: weight is {weight!r}, expected a finite number of at least 0, such as "
             f"{{{name} = 0.5}} or {{{name} = {{weight = 0.5}}}}"
         )
-    if profile is not None and "profile" not in options and _takes_profile(kind):
+    if profile is not None and "profile" not in options and isinstance(kind, str) and takes(kind, "profile"):
         options["profile"] = profile
     return Part(name, float(weight), cost_provider(kind, **options))
 
 
-def _takes_profile(kind: object) -> bool:
-    if not isinstance(kind, str):
-        return False
-    try:
-        return "profile" in inspect.signature(_find(kind)).parameters
-    except (TypeError, ValueError):  # ready-made objects and built-in callables take no profile
-        return False
-
-
 def _sees_all(provider: CostProvider) -> bool:
     return bool(getattr(provider, "every_operation", False))
+
+
+def _multiple(providers: list[CostProvider]) -> int | dict[str, int] | None:
+    """The least common multiple of what the providers say, by kind of layer where one of them says it so."""
+    said = [found for provider in providers if (found := getattr(provider, "multiple_of", None))]
+    if not said:
+        return None
+    tables: list[dict[str, int]] = [dict(one) if isinstance(one, Mapping) else {"default": int(one)} for one in said]
+    kinds = sorted({"default", *(kind for table in tables for kind in table)})
+    common = {kind: math.lcm(*(table.get(kind, table.get("default", 1)) for table in tables)) for kind in kinds}
+    return common if any(isinstance(one, Mapping) for one in said) else common["default"]

@@ -15,7 +15,7 @@ from energysplit.graph.network import Count, Kind, Layer
 from energysplit.graph.rule import Call
 from energysplit.graph.spaces import Spaces
 from energysplit.graph.walk import Visit, Walk
-from energysplit.graph.weightless import free, weightless
+from energysplit.graph.weightless import free, size_of, weightless
 from energysplit.types import LayerCase
 
 _LAYERS = (Kind.MIX, Kind.DEPTHWISE)
@@ -43,8 +43,8 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
                 case = replace(case, shared=True, params=_fresh(_own(call), counted))
             found[name] = Layer(
                 case,
-                _count(case.in_channels, outcome.inputs, spaces, name),
-                _count(case.out_channels, outcome.outputs, spaces, name),
+                spaces.count(case.in_channels, outcome.inputs),
+                spaces.count(case.out_channels, outcome.outputs),
             )
             counted |= {id(t) for t in _own(call)}
             fused[visit.node] = name
@@ -57,7 +57,7 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
                 found[before] = _with(found[before], batch_norm=True, params=found[before].case.params + fresh)
                 fused[visit.node] = unit[visit.node] = before
             else:
-                found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces, name)
+                found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces)
                 shared = bool(affine) and not _fresh(affine, counted)
                 found[name] = _with(found[name], shared=shared)
             counted |= {id(t) for t in affine}
@@ -68,7 +68,7 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
             own = {id(p): p for p in visit.parameters if id(p) not in counted}
             params = sum(p.numel() for p in own.values())
             if visit.macs or params:
-                case = LayerCase("other", 0, 0, in_size=_size(visit.source), out_size=_size(visit.result))
+                case = LayerCase("other", 0, 0, in_size=size_of(visit.source), out_size=size_of(visit.result))
                 case = replace(case, macs=visit.macs, params=params)
                 found[name] = Layer(case, Count(0), Count(0))
             counted |= own.keys()
@@ -123,20 +123,11 @@ def _tensors(visit: Visit) -> tuple[Tensor, ...]:
     return () if visit.call is None else _own(visit.call)
 
 
-def _count(total: int, labels: Tensor | None, spaces: Spaces, where: str) -> Count:
-    """How a number of channels follows the groups."""
-    if labels is None:
-        return Count(total)
-    spans = spaces.spans_of(labels, 0, where)
-    held = sum(spaces.spaces[span.group].channels * span.multiple for span in spans)
-    return Count(total - held, tuple((span.group, span.multiple) for span in spans))
-
-
-def _norm(variance: Tensor, affine: bool, labels: Tensor | None, visit: Visit, spaces: Spaces, name: str) -> Layer:
+def _norm(variance: Tensor, affine: bool, labels: Tensor | None, visit: Visit, spaces: Spaces) -> Layer:
     """A batch norm of its own."""
-    channels, size = len(variance), _size(visit.source)
+    channels, size = len(variance), size_of(visit.source)
     case = LayerCase("batch_norm", channels, channels, groups=channels, in_size=size, out_size=size, batch_norm=affine)
-    count = _count(channels, labels, spaces, name)
+    count = spaces.count(channels, labels)
     return Layer(case, count, count)
 
 
@@ -144,19 +135,13 @@ def _loose(name: str, parameter: Tensor, visits: Sequence[Visit], spaces: Spaces
     """A parameter that is used outside layers, such as a layer scale or a positional embedding."""
     mark = next((v.outcome.mark for v in visits if v.node.op == "get_attr" and str(v.node.target) == name), None)
     channels = parameter.numel()
-    count = Count(channels) if mark is None else _count(channels, mark.flatten(), spaces, name)
+    count = spaces.count(channels, mark)
     return Layer(LayerCase("other", channels, channels, groups=channels, params=channels), count, count)
-
-
-def _size(shape: torch.Size) -> tuple[int, int]:
-    """(height, width) of a tensor (batch, channels, ...); (1, length) for sequences, (1, 1) for vectors."""
-    spatial = tuple(shape[2:4])
-    return (1,) * (2 - len(spatial)) + spatial  # type: ignore[return-value]
 
 
 def _folded(shape: torch.Size, images: int) -> tuple[int, int]:
     """The size, with what is folded into the batch stacked in the height."""
-    height, width = _size(shape)
+    height, width = size_of(shape)
     return height * max(1, shape[0] // images), width
 
 

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from energysplit.graph.labels import NONE, Labels, compact
-from energysplit.graph.network import Role, Slot
+from energysplit.graph.network import Count, Role, Slot
 from energysplit.graph.rule import Mark
 from energysplit.graph.spans import Span
 
@@ -98,6 +98,28 @@ class Spaces:
                 name = self.names[tensor]
                 found += [Slot(name, role, span) for span in self.spans_of(at, dim, name)]
         return tuple(found)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels of each space."""
+        return {name: space.channels for name, space in self.spaces.items()}
+
+    def count(self, total: int, at: Tensor | None) -> Count:
+        """How a number of channels, those labelled `at` among them, follows the spaces' widths, in whatever order.
+
+        For prices: nothing is refused. Of a space, channels that stand there more often than others count as fixed.
+        """
+        raw = np.empty(0, int) if at is None else at.flatten().numpy()
+        classes = self._class[raw[raw != NONE]]
+        terms = []
+        for number in np.unique(self._space[classes]).tolist():
+            if number != _NOWHERE:
+                name = list(self.spaces)[number]
+                here = self._channel[classes[self._space[classes] == number]]
+                times = np.bincount(here, minlength=self.spaces[name].channels)
+                if (times == times[0]).all():
+                    terms.append((name, int(times[0])))
+        return Count(total - Count(0, tuple(terms)).at(self.widths), tuple(terms))
 
     def spans_of(self, at: Tensor, dim: int, where: str) -> tuple[Span, ...]:
         """The spans of labels along one dimension; spaces whose channels stand in no order are refused."""

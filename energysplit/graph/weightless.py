@@ -11,7 +11,6 @@ import operator
 import torch
 from torch import Tensor, nn
 
-from energysplit.errors import UnsupportedModel
 from energysplit.graph.labels import compact
 from energysplit.graph.network import Count, Kind, Layer
 from energysplit.graph.rule import Mark
@@ -20,6 +19,7 @@ from energysplit.graph.walk import Visit
 from energysplit.types import LayerCase
 
 _OPS = {Kind.ACTIVATION: "activation", Kind.MAX_POOL: "max_pool", Kind.SUM: "add", Kind.PRODUCT: "multiply"}
+_REDUCTIONS = ("mean", "sum")
 _FREE_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 _FREE = (
     *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "expand", "expand_as"),
@@ -43,10 +43,10 @@ def weightless(visit: Visit, images: int, spaces: Spaces) -> Layer:
     outputs, out_size = result_channels(visit, images, spaces)
     in_size, kernel, stride = out_size, (1, 1), (1, 1)
     if op in ("max_pool", "average_pool"):
-        in_size = channels(_mark_read(visit), visit.source, images, spaces, visit.node.name)[1]
+        in_size = channels(_mark_read(visit), visit.source, images, spaces)[1]
         kernel, stride = _window(visit, in_size, out_size)
     activation = visit.outcome.activation.name if visit.outcome.activation is not None else None
-    total = outputs.fixed + sum(spaces.spaces[group].channels * multiple for group, multiple in outputs.terms)
+    total = outputs.at(spaces.widths)
     case = LayerCase(
         op,  # type: ignore[arg-type]
         total,
@@ -68,12 +68,10 @@ def result_channels(visit: Visit, images: int, spaces: Spaces) -> tuple[Count, t
     """
     whole = bool(visit.result)
     mark, shape = (visit.outcome.mark, visit.result) if whole else (_mark_read(visit), visit.source)
-    return channels(mark, shape, images, spaces, visit.node.name)
+    return channels(mark, shape, images, spaces)
 
 
-def channels(
-    mark: Mark | None, shape: torch.Size, images: int, spaces: Spaces, where: str
-) -> tuple[Count, tuple[int, int]]:
+def channels(mark: Mark | None, shape: torch.Size, images: int, spaces: Spaces) -> tuple[Count, tuple[int, int]]:
     """How the channels of one image's tensor follow the groups, and its (height, width)."""
     total = shape.numel() // images if shape else 0
     wide = [1]
@@ -81,18 +79,13 @@ def channels(
         small = compact(mark)
         wide = [dim for dim, size in enumerate(small.shape) if size > 1] or ([1] if mark.dim() > 1 else [])
         labels = small.expand(*(shape[d] if d in wide else small.shape[d] for d in range(mark.dim()))).flatten()
-        try:
-            spans = spaces.spans_of(labels, 0, where)
-        except UnsupportedModel:
-            spans = ()
-        held = sum(spaces.spaces[span.group].channels * span.multiple for span in spans)
-        count = Count(len(labels) - held, tuple((span.group, span.multiple) for span in spans))
+        count = spaces.count(len(labels), labels)
     else:
         count = Count(shape[1] if len(shape) > 1 else total)
-    each = count.fixed + sum(spaces.spaces[group].channels * multiple for group, multiple in count.terms)
+    each = count.at(spaces.widths)
     if not each:
         return Count(0), (1, 1)
-    size = _size(shape)
+    size = size_of(shape)
     usual = wide == [1] and size[0] * size[1] * each == total  # else channels last, or folded into another dimension
     return count, size if usual else (1, max(1, total // each))
 
@@ -100,13 +93,15 @@ def channels(
 def _window(
     visit: Visit, in_size: tuple[int, int], out_size: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(Kernel, stride) of a pooling; of an adaptive one, what comes nearest."""
+    """(Kernel, stride) of a pooling; of an adaptive one, and of a mean or sum over positions, what comes nearest."""
     call, module = visit.call, visit.call.module if visit.call is not None else None
-    if "adaptive" in _name(visit) or call is None or (module is not None and not hasattr(module, "kernel_size")):
+    reduces = _name(visit) in _REDUCTIONS
+    if "adaptive" in _name(visit) or reduces or call is None or (module and not hasattr(module, "kernel_size")):
         near = (max(1, in_size[0] // out_size[0]), max(1, in_size[1] // out_size[1]))
+        reduced = in_size[0] * in_size[1] // (out_size[0] * out_size[1])
+        if reduces and near[0] * near[1] != reduced:  # the axis that is left stands in the other place
+            near = (1, reduced)
         return near, (near if out_size != (1, 1) else (1, 1))
-    if out_size == (1, 1) and _name(visit) in ("mean", "sum"):
-        return in_size, (1, 1)
     kernel = _pair(call.option(1, "kernel_size", 1))
     return kernel, _pair(call.option(2, "stride", None) or kernel)
 
@@ -118,7 +113,7 @@ def _mark_read(visit: Visit) -> Mark | None:
 
 
 def _averages(visit: Visit) -> bool:
-    return "pool" in _name(visit) or _name(visit) in ("mean", "sum")
+    return "pool" in _name(visit) or _name(visit) in _REDUCTIONS
 
 
 def _name(visit: Visit) -> str:
@@ -134,7 +129,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (sizes[0], sizes[-1]) if len(sizes) == 2 or isinstance(value, int) else (1, sizes[0])
 
 
-def _size(shape: torch.Size) -> tuple[int, int]:
+def size_of(shape: torch.Size) -> tuple[int, int]:
     """(height, width) of a tensor (batch, channels, ...); (1, length) for sequences, (1, 1) for vectors."""
     spatial = tuple(shape[2:4])
     return (1,) * (2 - len(spatial)) + spatial  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Which multiples a growth's widths become: what the recipe says, or what its budgets' tables and profiles found.
+"""Which multiples a growth's widths become: what the recipe says, or what its budgets' tables found.
 
 A kernel that works in blocks of channels charges the whole block, so the channels that fill it cost little or nothing.
 """

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from energysplit.costs import provider_name
+from energysplit.costs.elsewhere import differences
 from energysplit.costs.table import UNITS, Provenance
 from energysplit.errors import CheckpointError, EnergysplitError
-from energysplit.output.environment import package_version
 from energysplit.output.measured import Compared, MeasuredRun, Sample, read_measured, write_measured
 from energysplit.types import CostProvider, CostRecord, GrowthRecord, Progress
 
@@ -64,7 +64,7 @@ def _measure_run(run_dir: Path, last: GrowthRecord, tables: Mapping[str, Provena
         if name in known:
             continue
         predicted = last.prices[name]
-        reason = elsewhere(table)
+        reason = _elsewhere(table)
         if not reason:
             try:
                 found[name] = _compared(run_dir / "model.onnx", predicted, table, progress)
@@ -79,23 +79,12 @@ def _measure_run(run_dir: Path, last: GrowthRecord, tables: Mapping[str, Provena
     return warnings
 
 
-def elsewhere(table: Provenance) -> str:
+def _elsewhere(table: Provenance) -> str:
     """Why a table's price can't be measured here: the machine or runtime it is of, beside this one; "" if it can."""
-    theirs = f"{table.machine}, {table.runtime} {table.runtime_version}"
-    machines, version = this_machine(), package_version(RUNTIME)
-    same = " ".join(table.machine.split()) in machines and _plain(table.runtime) == RUNTIME
-    if same and table.runtime_version == version:
-        return ""
-    return f"its table is of {theirs}, this is {next(iter(machines), 'unknown')}, {RUNTIME} {version}"
-
-
-def this_machine() -> list[str]:
-    """What this machine's processor is called: by the script that measures, and by the detection of hardware."""
-    from energysplit.hardware import detect
-    from energysplit.measure import device_run
-
-    names = (device_run.cpu_name(), detect.machine().processor)
-    return list(dict.fromkeys(" ".join(name.split()) for name in names if name))
+    found = differences(table, None)
+    if table.runtime != RUNTIME:
+        found.append(f"measured with {table.runtime} {table.runtime_version}, {RUNTIME} would measure here")
+    return f"its table was {'; '.join(found)}" if found else ""
 
 
 def _table(provider: CostProvider) -> Provenance | None:
@@ -158,11 +147,6 @@ def _sample(summary: Summary, scale: float = 1.0) -> Sample:
     return Sample(
         median=summary.median * scale, low=summary.low * scale, high=summary.high * scale, samples=summary.count
     )
-
-
-def _plain(runtime: str) -> str:
-    """A runtime's name as packages spell it ("ONNX Runtime" -> "onnxruntime")."""
-    return "".join(letter for letter in runtime.lower() if letter.isalnum())
 
 
 def _said(error: Exception) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from energysplit.hardware.detect import available_providers, check_provider, draft
+from energysplit.hardware.detect import check_execution_provider, draft, execution_providers
 from energysplit.hardware.load import built_in, from_dict, load, this_machine
 from energysplit.hardware.schema import (
-    Alignment,
     Arithmetic,
     Compute,
     HardwareProfile,
@@ -15,17 +14,16 @@ from energysplit.hardware.schema import (
 )
 
 __all__ = [
-    "Alignment",
     "Arithmetic",
     "Compute",
     "HardwareProfile",
     "Measurement",
     "MemoryLevel",
     "Number",
-    "available_providers",
     "built_in",
-    "check_provider",
+    "check_execution_provider",
     "draft",
+    "execution_providers",
     "from_dict",
     "load",
     "this_machine",

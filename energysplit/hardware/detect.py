@@ -12,6 +12,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ _MAC_CACHES = (("L1", ("hw.perflevel0.l1dcachesize", "hw.l1dcachesize")), ("L2",
 class Machine(NamedTuple):
     """What the operating system tells of a machine; None, or no entry in `caches`, where it does not tell.
 
+    processor: its name with single spaces, or its kind ("x86_64") where it has none. Tables of this machine are known
+        by it: `measure.device_run.cpu_name`, which is copied to other devices, follows the same rule.
     caches: (name, bytes) of data and unified caches, the nearest first.
     """
 
@@ -36,20 +39,20 @@ class Machine(NamedTuple):
     memory_bytes: int | None
 
 
-def available_providers() -> tuple[str, ...]:
+def execution_providers() -> tuple[str, ...]:
     """Names of ONNX Runtime's execution providers on this machine, the preferred first."""
     import onnxruntime
 
     return tuple(onnxruntime.get_available_providers())
 
 
-def check_provider(name: str | None, profile: str = "hardware profile") -> str:
+def check_execution_provider(name: str | None, profile: str = "hardware profile") -> str:
     """The name of the execution provider, if ONNX Runtime has it here.
 
     Raises:
         InputError: the profile names none, or one that is not here; the message lists those that are.
     """
-    here = available_providers()
+    here = execution_providers()
     if name is None:
         raise InputError(
             f"{profile}: no execution_provider, so ONNX Runtime can't measure there; available here: {', '.join(here)}"
@@ -64,11 +67,20 @@ def check_provider(name: str | None, profile: str = "hardware profile") -> str:
     return name
 
 
+def package_version(name: str) -> str | None:
+    """The version of an installed package, found without importing it; None if there is none."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc")) -> Machine:
     """What the operating system tells of this machine."""
     if platform.system() == "Darwin":
         return _mac(_sysctl)
-    return Machine(_linux_processor(proc_root), _usable_cores(), _linux_caches(sys_root), _linux_memory(proc_root))
+    processor = _named(_linux_processor(proc_root))
+    return Machine(processor, _usable_cores(), _linux_caches(sys_root), _linux_memory(proc_root))
 
 
 def draft(found: Machine | None = None, providers: tuple[str, ...] | None = None, name: str = "this_machine") -> str:
@@ -80,9 +92,9 @@ def draft(found: Machine | None = None, providers: tuple[str, ...] | None = None
         name: name of the profile.
     """
     found = machine() if found is None else found
-    providers = available_providers() if providers is None else providers
+    providers = execution_providers() if providers is None else providers
     chosen = "CPUExecutionProvider" if "CPUExecutionProvider" in providers or not providers else providers[0]
-    processor = found.processor or platform.machine() or "unknown processor"
+    processor = found.processor or "unknown processor"
     lines = [
         "# Draft of a hardware profile, from what the operating system tells. Check it, then measure this machine with",
         "# it: `energysplit profile --profile THIS_FILE`. Numbers that could not be read are left out.",
@@ -128,12 +140,17 @@ def _size(text: str) -> int | None:
     return int(match[1]) * _UNITS[match[2]] or None if match else None
 
 
+def _named(told: str | None) -> str | None:
+    """A processor's name: what the system tells, else its kind; single spaces, so that names can be compared."""
+    return " ".join((told or platform.processor() or platform.machine()).split()) or None
+
+
 def _linux_processor(proc_root: Path) -> str | None:
     for line in _text(proc_root / "cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model", "Hardware") and value.strip():  # as `measure.device_run` looks for it
-            return value.strip()
-    return platform.processor() or None
+            return value
+    return None
 
 
 def _linux_caches(sys_root: Path) -> tuple[tuple[str, int], ...]:
@@ -172,7 +189,8 @@ def _mac(ask: Callable[[str], str]) -> Machine:
         size = next((size for key in keys if (size := _size(ask(key)))), None)
         if size is not None:
             caches.append((name, size))
-    return Machine(ask("machdep.cpu.brand_string") or None, _usable_cores(), _growing(caches), _size(ask("hw.memsize")))
+    processor = _named(ask("machdep.cpu.brand_string"))
+    return Machine(processor, _usable_cores(), _growing(caches), _size(ask("hw.memsize")))
 
 
 def _sysctl(key: str) -> str:

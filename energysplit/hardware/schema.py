@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from energysplit.errors import InputError
+from energysplit.types import ORIGINS
 
 Precision = Literal["fp32", "fp16", "int16", "int8"]
-ORIGINS = ("counted", "measured", "interpolated", "estimated", "read")
-"""First words of a number's source."""
+SOURCES = (*ORIGINS, "read")
+"""First words of a number's source: those of prices, and "read" from the system or a data sheet."""
 
 _LIST = Field(strict=False)
 
@@ -48,9 +49,9 @@ class Number(_Table):
     @model_validator(mode="after")
     def _origin(self) -> Self:
         words = self.source.replace(":", " ").split()
-        if not words or words[0] not in ORIGINS:
+        if not words or words[0] not in SOURCES:
             raise ValueError(
-                f"source is {self.source!r}, expected it to begin with one of {', '.join(ORIGINS)}, such as "
+                f"source is {self.source!r}, expected it to begin with one of {', '.join(SOURCES)}, such as "
                 "'measured: median of 30 runs'"
             )
         return self
@@ -71,12 +72,6 @@ def _positive(number: Number) -> Number:
     return number
 
 
-def _whole(number: Number) -> Number:
-    if number.value < 1 or not number.value.is_integer():
-        raise ValueError(f"value is {number.value:g}, expected a whole number of at least 1")
-    return number
-
-
 Rate = Annotated[Number, AfterValidator(_in("MAC/s")), AfterValidator(_positive)]
 Bandwidth = Annotated[Number, AfterValidator(_in("B/s")), AfterValidator(_positive)]
 MacEnergy = Annotated[Number, AfterValidator(_in("J/MAC", "MAC-energy/MAC"))]
@@ -85,7 +80,6 @@ Accesses = Annotated[Number, AfterValidator(_in("access/MAC"))]
 Bytes = Annotated[Number, AfterValidator(_in("B")), AfterValidator(_positive)]
 Seconds = Annotated[Number, AfterValidator(_in("s"))]
 Joules = Annotated[Number, AfterValidator(_in("J"))]
-Channels = Annotated[Number, AfterValidator(_in("channel")), AfterValidator(_whole)]
 
 
 class Arithmetic(_Table):
@@ -121,16 +115,6 @@ class MemoryLevel(_Table):
     accesses_per_mac: Accesses | None = Field(default=None, description="elements a MAC reads and writes there")
 
 
-class Alignment(_Table):
-    """Which multiples of channels the device's kernels work in."""
-
-    default: Channels = Field(description="for layers not named here")
-    conv1d: Channels | None = Field(default=None, description="for 1-d convolutions")
-    conv2d: Channels | None = Field(default=None, description="for 2-d convolutions, groups = 1")
-    depthwise: Channels | None = Field(default=None, description="for depthwise convolutions")
-    linear: Channels | None = Field(default=None, description="for linear layers")
-
-
 class Measurement(_Table):
     """A published measurement of a whole network on this device."""
 
@@ -162,7 +146,6 @@ class HardwareProfile(_Table):
         default=(), description="levels of memory, the one nearest to the arithmetic first"
     )
     kernel_overhead: Seconds | None = Field(default=None, description="time a layer takes whatever its size")
-    multiple_of: Alignment | None = Field(default=None, description="multiples of channels its kernels work in")
     measured: Annotated[tuple[Measurement, ...], _LIST] = Field(
         default=(), description="published measurements of whole networks"
     )
@@ -193,11 +176,6 @@ class HardwareProfile(_Table):
             raise ValueError(f"energies are in different units: {said}; expected one unit in a profile")
         return self
 
-    @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The JSON schema, where a key that may be left out looks like one that may not: TOML has no null."""
-        return _without_null(super().model_json_schema(*args, **kwargs))
-
     @property
     def energy_unit(self) -> str:
         """Unit of its energies: "J", or "MAC-energy" where they are known relative to one MAC only."""
@@ -215,12 +193,6 @@ class HardwareProfile(_Table):
     def arithmetic(self, precision: str | None = None) -> Arithmetic:
         """MACs at a precision, its own if none is given; without numbers where the profile has none."""
         return getattr(self.compute, precision or self.precision, None) or Arithmetic()
-
-    def alignment(self, op: str = "default") -> int | None:
-        """The multiple of channels that kernels of `op` work in; None if not known."""
-        if self.multiple_of is None:
-            return None
-        return int((getattr(self.multiple_of, op, None) or self.multiple_of.default).value)
 
     def require(self, purpose: str, needed: Mapping[str, Number | None]) -> None:
         """Refuses to go on without the numbers a purpose needs.
@@ -249,14 +221,3 @@ def _collect(node: object, prefix: str, found: dict[str, Number]) -> None:
     elif isinstance(node, tuple):
         for position, item in enumerate(node):
             _collect(item, f"{prefix}.{position}", found)
-
-
-def _without_null(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_without_null(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    branches = [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]
-    if len(branches) == 1:
-        node = {**branches[0], **{key: value for key, value in node.items() if key != "anyOf"}}
-    return {key: _without_null(value) for key, value in node.items()}

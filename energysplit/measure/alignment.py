@@ -70,7 +70,7 @@ def measure_widths(
 ) -> dict[int, Summary]:
     """Width -> time of the network of that width, in times of the reference; what is measured already stays."""
     models = ((f"w{width}", data) for width, data in models_of_widths(precision).items())
-    folder = write_plan(out / FOLDER, models, reference_model(), options)
+    folder = write_plan(out / f"{FOLDER}-{precision}", models, reference_model(), options)
     try:
         results = read_results(measure(folder, progress).results)
     finally:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from energysplit.costs import NetworkPricer
 from energysplit.graph import Network
 from energysplit.measure.template import Template
-from energysplit.types import LayerCase
+from energysplit.types import CostProvider, LayerCase
 
 ALIGNED = 8
 _ALIGNED_SHARE = 0.6
@@ -54,20 +54,20 @@ class Family:
         )
 
     @classmethod
-    def grown(cls, label: str, seed: Network, limits: Mapping[str, float], stages: int) -> Family:
+    def grown(cls, label: str, seed: Network, limits: Sequence[tuple[CostProvider, float]], stages: int) -> Family:
         """A seed and every width that growth can reach, one group at a time, inside budgets that can be counted.
 
         Args:
             label: how the table names it.
             seed: the network growth begins with.
-            limits: cost provider -> largest price; those that are measured say nothing before they are.
+            limits: cost providers and their largest prices; those that are measured say nothing before they are.
             stages: growths, in each of which a neuron is split in two at most.
         """
-        pricers = {name: NetworkPricer(seed, name) for name in limits if name in COUNTED}
+        pricers = [(NetworkPricer(seed, provider), limit) for provider, limit in limits]
         low = {name: group.channels for name, group in seed.groups.items() if group.splittable}
 
         def fits(name: str, width: int) -> bool:
-            return all(pricer.value({name: width}) <= limits[key] for key, pricer in pricers.items())
+            return all(pricer.value({name: width}) <= limit for pricer, limit in pricers)
 
         high = {}
         for name, width in low.items():

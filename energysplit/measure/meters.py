@@ -7,7 +7,6 @@ SMI), CPUs (RAPL), Apple silicon and Jetson boards; it is found without being im
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from energysplit.errors import InputError, MissingExtra
+from energysplit.hardware.detect import package_version
 
 Device = Literal["cpu", "gpu"]
 _GPU_PROVIDERS = ("CUDA", "Tensorrt", "NvTensorRtRtx", "ROCM", "MIGraphX")
+OLDEST_ZEUS = "0.15.1"
+"""The first whose windows can be begun anew (`begin_window(restart=)`); systems on a chip came with 0.12."""
 _ADVICE = "install it with: pip install 'energysplit[energy]'"
 
 
@@ -83,32 +85,6 @@ class ReplayMeter:
         self._model = ""
         self._open = False
 
-    @classmethod
-    def from_csv(cls, path: Path | str) -> ReplayMeter:
-        """The meter of a CSV file with a column `joules` (empty: no answer) and, if it has one, a column `model`.
-
-        Raises:
-            InputError: the file can't be read, lacks the column, or a value is no number.
-        """
-        try:
-            with open(path, encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: can't be read ({error}); expected a CSV file with a column 'joules'") from None
-        columns = reader.fieldnames or []
-        if "joules" not in columns:
-            raise InputError(f"{path}: expected a column 'joules', given {', '.join(columns) or 'nothing'}")
-        kept: dict[str, list[float | None]] = {}
-        for line, row in enumerate(rows, start=2):
-            text = row["joules"]
-            try:
-                value = float(text) if text else None
-            except ValueError:
-                raise InputError(f"{path}: line {line}: joules: expected a number, given {text!r}") from None
-            kept.setdefault(row.get("model") or "", []).append(value)
-        return cls(kept if "model" in columns else kept.get("", []))
-
     def about(self, model: str) -> None:
         """The next windows are of this network."""
         self._model = model
@@ -169,6 +145,10 @@ class ZeusMeter:
         """Joules since `begin`, all parts together; None where one of them gave no sensible answer."""
         return sensible(joules_of(self._monitor.end_window("energysplit", sync_execution=False), self._device))
 
+    def cancel(self) -> None:
+        """The window is forgotten."""
+        self._monitor.end_window("energysplit", sync_execution=False, cancel=True)
+
 
 def joules_of(measurement: Any, device: Device) -> float | None:
     """Joules in a zeus `Measurement`: of the device, from whichever of its parts were read; None if none was.
@@ -198,15 +178,34 @@ def find_meter(execution_provider: str = "CPUExecutionProvider", required: bool 
 
     Raises:
         MissingExtra: required, and zeus is not installed.
-        InputError: required, and zeus finds no counter here.
+        InputError: required, and zeus is too old, or finds no counter here.
     """
     device: Device = "gpu" if execution_provider.startswith(_GPU_PROVIDERS) else "cpu"
     try:
-        return ZeusMeter(device)
+        return _tried(device)
     except InputError as error:
         if required:
             raise
         return NoMeter(str(error))
+
+
+def _tried(device: Device) -> ZeusMeter:
+    """Zeus's meter, after a window that is thrown away: what zeus lacks shows before anything is measured.
+
+    Raises:
+        MissingExtra: zeus is not installed.
+        InputError: zeus has no counter of the device here, or not the calls that are needed.
+    """
+    try:
+        meter = ZeusMeter(device)
+        meter.begin()
+        meter.cancel()
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"zeus {package_version('zeus') or 'of unknown version'} can't be used ({error}); zeus {OLDEST_ZEUS} or "
+            f"later is needed: pip install --upgrade 'energysplit[energy]'"
+        ) from error
+    return meter
 
 
 def zeus_is_installed() -> bool:

@@ -48,11 +48,6 @@ class PlanOptions:
     batch: int = 4
     seed: int = 0
 
-    @property
-    def seconds_per_model(self) -> float:
-        """Least seconds that one network takes: warm-up and three bursts a round (as it is, profiled, reference)."""
-        return 2 * self.warmup_s + 3 * self.rounds * self.burst_s
-
 
 def plan_text(names: Iterable[str], options: PlanOptions, attachment: str = "") -> str:
     """The text of `plan.json` for networks of these names, each in a file NAME.onnx.

@@ -21,14 +21,12 @@ Precision = Literal["fp32", "fp16", "int8"]
 CALIBRATION_SAMPLES = 4
 
 
-def converted(model: bytes, precision: Precision, per_channel: bool = False, seed: int = 0) -> bytes:
+def converted(model: bytes, precision: Precision, seed: int = 0) -> bytes:
     """The ONNX model in that precision; fp32 is returned as it is.
 
     Args:
         model: an ONNX model in float32, with one input.
         precision: "fp32", "fp16" or "int8".
-        per_channel: int8 only: a scale for each output channel of a weight, not one for all. More accurate; runtimes
-            that support it take the same time.
         seed: of the inputs that int8's ranges are found with.
 
     Raises:
@@ -39,7 +37,7 @@ def converted(model: bytes, precision: Precision, per_channel: bool = False, see
     if precision == "fp32":
         return model
     try:
-        return _fp16(model) if precision == "fp16" else _int8(model, per_channel, seed)
+        return _fp16(model) if precision == "fp16" else _int8(model, seed)
     except InputError:
         raise
     except Exception as error:  # whatever the converters raise: they have no errors of their own
@@ -54,7 +52,7 @@ def _fp16(model: bytes) -> bytes:
     return bytes(half.SerializeToString())
 
 
-def _int8(model: bytes, per_channel: bool, seed: int) -> bytes:
+def _int8(model: bytes, seed: int) -> bytes:
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -83,7 +81,6 @@ def _int8(model: bytes, per_channel: bool, seed: int) -> bytes:
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                per_channel=per_channel,
             )
             return result.read_bytes()
     finally:

@@ -76,6 +76,7 @@ def write_tables(
     tables = {"latency": table(measured, reference_s, said)}
     if any(item.energy_j is not None for item in measured):
         tables["energy"] = table(measured, reference_s, {**said, "meter": meter}, "energy")
+    out.mkdir(parents=True, exist_ok=True)
     if widths:
         write_text(out / ALIGNMENT_FILE, _alignment(widths, reference_s))
     for found in tables.values():
@@ -83,8 +84,8 @@ def write_tables(
     return tables
 
 
-def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int, Summary], str]:
-    """Results of a kit, the networks they are of, times by width, and the precision.
+def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int, Summary], dict[str, str]]:
+    """Results of a kit, the networks they are of, times by width, and what the kit was for: precision and device.
 
     Raises:
         InputError: the file is not what a kit's script writes, or nothing in it ran.
@@ -95,7 +96,7 @@ def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int,
         raise InputError(f"{path}: no network ran: {next(iter(results.failed.values()), 'nothing was measured yet')}")
     of_width = {str(name): int(width) for name, width in dict(more.get("widths", {})).items()}
     widths = {of_width[name]: model.network.ratio for name, model in results.models.items() if name in of_width}
-    return results, known, widths, str(more.get("precision", "fp32"))
+    return results, known, widths, {key: str(more[key]) for key in ("precision", "device") if key in more}
 
 
 def doubts(results: Sequence[Results]) -> list[str]:

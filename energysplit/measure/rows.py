@@ -29,12 +29,14 @@ class NetworkRows:
 
     ratios: shape (operations, rounds), times of the reference network; all operations of a round add up to the network.
     total: of the whole network, in times of the reference. energy_j: median joules of one run, None where no meter was.
+    windows_j: joules of one run, one a window of the meter; where left out, `energy_j` counts as the only one.
     """
 
     network: MeasuredNetwork
     ratios: np.ndarray
     total: Summary
     energy_j: float | None = None
+    windows_j: tuple[float, ...] = ()
 
 
 def divided(results: Sequence[Results], networks: Mapping[str, MeasuredNetwork]) -> list[NetworkRows]:
@@ -56,13 +58,17 @@ def latency_rows(measured: Sequence[NetworkRows], reference_s: float) -> list[Ta
 
 
 def energy_rows(measured: Sequence[NetworkRows]) -> list[TableRow]:
-    """A row for each layer case, in joules, of the networks whose energy was measured."""
+    """A row for each layer case, in joules, of the networks whose energy was measured.
+
+    A sample is one window's joules times the operation's median share of the network's time, so that interval and count
+    are those of the joules. That the shares spread too, and that energy is divided like time, is not in the interval.
+    """
     samples: dict[LayerCase, list[float]] = defaultdict(list)
     for item in measured:
         if item.energy_j is not None:
-            shares = item.ratios / item.ratios.sum(axis=0)
+            shares = np.median(item.ratios / item.ratios.sum(axis=0), axis=1)
             for case, share in zip(item.network.cases, shares, strict=True):
-                samples[case].extend(share * item.energy_j)
+                samples[case].extend(float(share) * joules for joules in item.windows_j or (item.energy_j,))
     return [_row(case, found, "J") for case, found in samples.items()]
 
 
@@ -72,7 +78,7 @@ def _divided(model: ModelSamples, network: MeasuredNetwork, cost: ProfilerCost) 
     for unit, samples in zip(units, cost.shares(model), strict=True):
         ratios[unit] += np.array(samples.ratios)
     energy = median(model.energy_j) if model.energy_j else None
-    return NetworkRows(network, ratios, model.network.ratio, energy)
+    return NetworkRows(network, ratios, model.network.ratio, energy, model.energy_j)
 
 
 def _row(case: LayerCase, samples: list[float], unit: str) -> TableRow:

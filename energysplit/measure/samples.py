@@ -99,10 +99,6 @@ class Results:
             )
         return Summary.of(times)
 
-    def seconds(self, ratio: float) -> float:
-        """A ratio in seconds: times the reference's median."""
-        return ratio * self.reference.median
-
 
 def read_results(path: Path | str) -> Results:
     """The results in a file of `device_run`.

@@ -16,8 +16,9 @@ import numpy as np
 from energysplit.measure.samples import ModelSamples, Results
 from energysplit.measure.summary import COVERAGE, Summary
 
-OUTLIER = 14.5
-"""Modified z-score above which a sample is an outlier (Iglewicz and Hoaglin 1993 advise 3.5; hyperfine's is 14.826)."""
+OUTLIER = 10.0
+"""Modified z-score above which a sample is an outlier: hyperfine's limit, 14.826 on (x - median) / median absolute
+deviation, which the score multiplies by 0.6745 (Iglewicz and Hoaglin 1993 advise 3.5)."""
 NOISY = 0.08
 """Interquartile range over median of the ratios, above which the machine is called noisy: the median of 12 rounds is
 then uncertain by more than 2 % (standard error of a median of normal samples: 0.93 IQR / sqrt(n))."""

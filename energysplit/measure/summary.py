@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.stats import binom
 
 from energysplit.errors import InputError
 
@@ -73,12 +74,6 @@ def median_ranks(count: int, asked: float = COVERAGE) -> tuple[int, float]:
         >>> median_ranks(12), median_ranks(3)
         ((2, 0.96142578125), (0, 0.75))
     """
-    rank, outside = 0, 2.0 * 0.5**count
-    term = 0.5**count
-    while rank + 1 < (count + 1) // 2:
-        term = term * (count - rank) / (rank + 1)
-        if 1 - (outside + 2 * term) < asked:
-            break
-        outside += 2 * term
-        rank += 1
-    return rank, max(0.0, 1 - outside)
+    # The median is outside where at most `rank` samples lie on one side; `ppf` is the first number that is no rare one.
+    rank = max(0, int(binom.ppf((1 - asked) / 2, count, 0.5)) - 1)
+    return rank, max(0.0, 1 - 2 * float(binom.cdf(rank, count, 0.5)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -47,7 +47,7 @@ class SweepOptions:
     minutes: of measuring, exports not counted. target: mean relative error of new networks at which a family is done.
     """
 
-    minutes: float = 10.0
+    minutes: float = 8.0
     target: float = 0.02
     precision: Precision = "fp32"
     seed: int = 0
@@ -87,8 +87,9 @@ class Sweep:
         self._step: int | None = None
         self._step_of = 4
         self.errors: dict[str, list[float]] = {label: [] for label in self.families}
-        for part in self.results:
-            self._learn(part)
+        self._fitted: tuple[int, Predictor] | None = None
+        for place, part in enumerate(self.results):  # the latest alone estimate the error
+            self._learn(part, predict=place >= len(self.results) - _RECENT)
 
     def run(self) -> None:
         """Measure until every family is done or time is up; each family is measured once in any case.
@@ -99,7 +100,7 @@ class Sweep:
         start = time.monotonic()
         if self.results:
             self.progress.line(f"going on: {len(self.measured)} networks were measured already")
-        for number in count(len(self.results)):
+        for number in self._open_groups():
             family = self._next()
             left_s = self.options.minutes * 60 - (time.monotonic() - start)
             if family is None:
@@ -126,6 +127,11 @@ class Sweep:
         latest = self.errors[label][-_RECENT:]
         return float(np.mean(np.abs(latest))) if len(latest) >= _RECENT // 2 else None
 
+    def _open_groups(self) -> Iterator[int]:
+        """Numbers of groups that are not done, without end."""
+        done = {part.path.parent.name for part in self.results}
+        return (number for number in count() if f"{number:03d}" not in done)
+
     def _count(self, label: str) -> int:
         return sum(item.network.family == label for item in self.measured)
 
@@ -146,7 +152,9 @@ class Sweep:
             MeasuredNetwork.of(name, family.label, family.image, family.cases(widths)) for name, widths in named.items()
         ]
         models = ((name, model_bytes(family, widths, self.options.precision)) for name, widths in named.items())
-        write_plan(folder, models, reference_model(), self.options.plan, networks.written(notes))
+        text = networks.written(notes, precision=self.options.precision)
+        _forget_others(folder / RESULTS_FILE, text)
+        write_plan(folder, models, reference_model(), self.options.plan, text)
         try:
             path = measure(folder, meter=self.meter).results
         finally:
@@ -154,6 +162,7 @@ class Sweep:
                 file.unlink()  # the notes say all there is to them
         part = read_results(path)
         if part.failed:
+            path.unlink()  # what failed would count as done, and never be tried again
             raise InputError(f"{family.label}: ONNX Runtime can't run it: {next(iter(part.failed.values()))}")
         self.results.append(part)
         self.networks |= {note.name: note for note in notes}
@@ -174,10 +183,10 @@ class Sweep:
         drawn.sort(key=lambda widths: _doubt(predictor, family, widths), reverse=True)
         return [*random_ones[: size - size // 2], *drawn[: size // 2]]
 
-    def _learn(self, part: Results) -> None:
+    def _learn(self, part: Results, predict: bool = True) -> None:
         """Predict new networks by what was known before, then know them too; those chosen for doubt don't count."""
         new = divided([part], self.networks)
-        if self.measured:
+        if self.measured and predict:
             predictor = self._predictor()
             for item in new[: len(new) - len(new) // 2]:
                 cases = item.network.cases
@@ -188,14 +197,28 @@ class Sweep:
 
     def _predictor(self) -> Predictor:
         """Of what was measured so far. The step is found anew each time that twice as much is known."""
+        if self._fitted is not None and self._fitted[0] == len(self.measured):
+            return self._fitted[1]
         rows = latency_rows(self.measured, 1.0)
         if len(self.measured) >= 2 * self._step_of:
             self._step, self._step_of = None, len(self.measured)
         predictor = Predictor(rows, step=self._step)
         self._step = predictor.step
+        self._fitted = len(self.measured), predictor
         return predictor
 
     def _check_same(self) -> None:
+        plan = self.options.plan
+        settings = {"execution_provider": plan.execution_provider, "threads": str(plan.threads)}
+        for part in self.results:
+            _, said = networks.read(read_attachment(part.path), str(part.path))
+            found = {**part.header, "precision": str(said.get("precision", self.options.precision))}
+            for key, value in (*settings.items(), ("precision", self.options.precision)):
+                if found.get(key) != value:
+                    raise InputError(
+                        f"{self.folder} was measured with {key} = {found.get(key)!r}, {value!r} is asked for; one "
+                        "table, one setting: give another --out"
+                    )
         wanted = {(family.label, family.image) for family in self.families.values()}
         for network in self.networks.values():
             if (network.family, network.image) not in wanted:
@@ -207,16 +230,32 @@ class Sweep:
 
 
 def earlier(folder: Path) -> tuple[list[Results], dict[str, MeasuredNetwork]]:
-    """Results of the groups measured so far, and their networks."""
+    """Results of the groups measured so far, and their networks.
+
+    A group that is not whole is left out: a kill cut it short, and the script that measures goes on with it.
+    """
     done: list[Results] = []
     known: dict[str, MeasuredNetwork] = {}
     for path in sorted(folder.glob(f"[0-9]*/{RESULTS_FILE}")):
-        names, _ = networks.read(read_attachment(path), str(path))
-        results = read_results(path)
+        try:
+            names, _ = networks.read(read_attachment(path), str(path))
+            results = read_results(path)
+        except InputError:
+            continue
         if set(names) <= set(results.models):
             done.append(results)
             known |= names
     return done, known
+
+
+def _forget_others(results: Path, text: str) -> None:
+    """Remove results that were begun with other networks of the same names: an earlier sweep went another way."""
+    try:
+        same = not results.exists() or read_attachment(results) == text
+    except InputError:
+        same = False
+    if not same:
+        results.unlink()
 
 
 def model_bytes(family: Family, widths: Mapping[str, int], precision: Precision) -> bytes:

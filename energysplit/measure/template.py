@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from energysplit.errors import CheckFailed, InputError
+from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.measure.units import assign
 from energysplit.output.onnx_export import export_model
@@ -79,8 +79,8 @@ class Template:
                 template.nodes(wider.widths) != other.nodes(wider.widths)
             ):
                 raise CheckFailed(
-                    f"{type(net.module).__name__}: the exported model can't be resized: at other widths the exporter "
-                    "makes another graph; measure networks of this kind one by one"
+                    f"{type(net.module).__name__}: the exported model can't be resized: the exporter makes another "
+                    "graph at other widths, so no table can be measured for it; please report this network"
                 )
         return template
 
@@ -285,6 +285,3 @@ def _sizes(tensor: Tensor, cases: Mapping[str, Any], parameters: Mapping[str, tu
         return size // divisor[0] if divisor else size
 
     return tuple(size(entry) for entry in tensor.sizes)
-
-
-__all__ = ["InputError", "Template"]

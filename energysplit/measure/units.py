@@ -15,6 +15,7 @@ from typing import Any
 
 from energysplit.graph import Network
 from energysplit.graph.network import Op
+from energysplit.types import WEIGHTED
 
 _FAMILIES = {
     "add": ("Add", "Sub", "Sum"),
@@ -32,7 +33,6 @@ _FAMILIES = {
     ),
 }
 _FAMILY = {node: family for family, nodes in _FAMILIES.items() for node in nodes}
-_LAYERS = ("conv1d", "conv2d", "linear")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -108,6 +108,6 @@ def _around(op: Op) -> str:
 def _family(net: Network, op: Op, unit: str) -> str:
     """What kind of nodes an operation becomes."""
     case = net.layers[unit].case
-    if case.op in _LAYERS:
+    if case.op in WEIGHTED:
         return "activation" if op.activation is not None else "layer"
     return case.op

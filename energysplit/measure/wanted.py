@@ -6,10 +6,12 @@ import torch
 
 from energysplit import data, models
 from energysplit.costs import price
+from energysplit.costs.configured import configured
 from energysplit.errors import InputError
 from energysplit.graph import trace
 from energysplit.measure.family import COUNTED, Family
 from energysplit.recipe import Recipe
+from energysplit.types import CostProvider
 
 
 def family_of_model(
@@ -26,7 +28,7 @@ def family_of_model(
     Raises:
         InputError: no such model, or widths that are no range.
     """
-    if not 0 < low <= high:
+    if not 0 < low <= high < float("inf"):
         raise InputError(f"widths {low:g},{high:g} given; expected two numbers, 0 < LOW <= HIGH, such as 0.2,1")
     name = models.resolve(name)
     net = trace(models.build(name).eval(), torch.zeros(1, *(image or models.default_image(name))))
@@ -38,15 +40,16 @@ def family_of_recipe(recipe: Recipe) -> Family:
     shape = data.image_shape(recipe.data.name, recipe.data.image_size)
     seed = models.build_seed(recipe.model.name, recipe.model.args)
     net = trace(seed.eval(), torch.zeros(1, *shape))
-    limits: dict[str, float] = {}
+    limits: list[tuple[CostProvider, float]] = []
     for budget in recipe.budget:
         if budget.provider not in COUNTED:
             continue
+        provider = configured(budget.provider, recipe.hardware, budget.options)
         if isinstance(budget.limit, str):
             factor = float(budget.limit.removesuffix("x"))
             times = factor ** max(1, recipe.growth.stages) if budget.scope == "stage" else factor
-            limit = times * price(net, budget.provider).value
+            limit = times * price(net, provider).value
         else:
             limit = budget.limit
-        limits[budget.provider] = min(limit, limits.get(budget.provider, limit))
+        limits.append((provider, limit))
     return Family.grown(f"{recipe.model.name} of {recipe.name}", net, limits, recipe.growth.stages)

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from energysplit.errors import CheckpointError, EnergysplitError, InputError
 from energysplit.graph import Network, trace
 from energysplit.graph.edit import resized, shapes_at
+from energysplit.hardware.detect import package_version
 from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
-from energysplit.output.environment import package_version
 from energysplit.output.tensors import load_tensors, save_tensors
 
 FORMAT_VERSION = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 
+from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_text
 
 ENVIRONMENT_FILE = "environment.json"
@@ -38,14 +38,6 @@ def read_environment(run_dir: Path) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else None
-
-
-def package_version(name: str) -> str | None:
-    """The version of an installed package, found without importing it; None if there is none."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import write_text
-from energysplit.output.numbers import quantity, times
+from energysplit.output.numbers import percent, quantity, times
 from energysplit.types import CostRecord
 
+COVERAGE = 0.95
+"""Asked of the interval of a median; fewer than six samples can't give it."""
 MEASURED_FILE = "measured.json"
 
 Amount = Annotated[float, Field(gt=0)]
@@ -22,12 +24,22 @@ class _Record(BaseModel):
 
 
 class Sample(_Record):
-    """Median of samples, in the price's unit, and the interval that holds it with 95 %."""
+    """Median of samples, in the price's unit, and the interval that holds the true one with the chance `coverage`."""
 
     median: Amount
     low: Amount
     high: Amount
     samples: int = Field(ge=1)
+
+    @property
+    def coverage(self) -> float:
+        """The chance, at least, that the interval holds the median: 0.95, or less with fewer than six samples.
+
+        Example:
+            >>> [Sample(median=2.0, low=1.0, high=3.0, samples=count).coverage for count in (1, 3, 5, 6)]
+            [0.0, 0.75, 0.9375, 0.95]
+        """
+        return min(COVERAGE, 1 - 2 * 0.5**self.samples)
 
 
 class Compared(_Record):
@@ -59,7 +71,8 @@ class Compared(_Record):
         if self.measured is None:
             return f"{text}not measured: {'; '.join(self.warnings)}"
         low, high = (quantity(end, unit) for end in (self.measured.low, self.measured.high))
-        text += f"measured {quantity(self.measured.median, unit)} ({low} to {high})"
+        few = "" if self.measured.coverage >= COVERAGE else f", coverage {percent(self.measured.coverage)}"
+        text += f"measured {quantity(self.measured.median, unit)} ({low} to {high}{few})"
         return text if self.ratio is None else f"{text}, {times(self.ratio)} the prediction"
 
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from energysplit.errors import CheckFailed, CheckpointError, InputError, MissingExtra
 from energysplit.graph import Network
+from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_bytes
-from energysplit.output.environment import package_version
 from energysplit.output.parity import OnnxParity
 
 _METADATA_KEY = "energysplit.parity"

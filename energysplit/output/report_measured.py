@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from energysplit.output.document import Block, Column, Facts, Paragraph, Section, Table
-from energysplit.output.measured import Compared, MeasuredRun, Sample
-from energysplit.output.numbers import provider_name, quantity, times
+from energysplit.output.measured import COVERAGE, Compared, MeasuredRun, Sample
+from energysplit.output.numbers import percent, provider_name, quantity, times
 from energysplit.output.report_tables import NOTHING, origin
 
 TITLE = "Predicted against measured"
@@ -62,8 +62,14 @@ def _cells(sample: Sample | None, unit: str) -> tuple[str, str, str]:
 def _meaning(measured: MeasuredRun) -> str:
     text = (
         "The exported model was measured on the machine whose cost table predicted its price, after the last stage. "
-        "The prediction and its interval are the table's; the measured interval holds the median with 95 %."
+        "The prediction and its interval are the table's; the measured interval holds the median with 95 %"
     )
+    few = [
+        f"{provider_name(name)}'s, of {sample.samples} samples, with {percent(sample.coverage)}"
+        for name, sample in ((name, found.measured) for name, found in measured.prices.items())
+        if sample is not None and sample.coverage < COVERAGE
+    ]
+    text += f" ({'; '.join(few)})." if few else "."
     if any(found.reference_s is not None and found.predicted.unit == "s" for found in measured.prices.values()):
         text += (
             " A measured latency is the model's time divided by a reference network's, timed just before and just "

@@ -75,7 +75,6 @@ def _expected(schema: Mapping[str, Any]) -> str:
     if "expected" in schema:
         return str(schema["expected"])
     if "anyOf" in schema:
-        # A null is how a default None looks; nobody can write one in TOML.
         return ", or ".join(_expected(branch) for branch in schema["anyOf"] if branch.get("type") != "null")
     if "const" in schema:
         return repr(schema["const"])
@@ -100,7 +99,14 @@ def _find(root: Mapping[str, Any], path: Sequence[str | int]) -> dict[str, Any] 
 
 
 def _resolve(root: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node with its reference filled in; a description beside the reference wins."""
+    """The node with its reference filled in; a description beside the reference wins.
+
+    Of a key that may be left out, the one branch that is no null: a null is how a default None looks, and nobody can
+    write one in TOML.
+    """
+    branches = [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]
+    if len(branches) == 1:
+        return _resolve(root, {**branches[0], **{key: value for key, value in node.items() if key != "anyOf"}})
     if "$ref" not in node:
         return dict(node)
     target = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]

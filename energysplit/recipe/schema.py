@@ -169,8 +169,8 @@ class GrowthRecipe(_Section):
     method: Literal["milp", "lp", "greedy", "top_k"] = Field(default="milp", description="how neurons are chosen")
     multiple_of: Count | Literal["auto"] | dict[str, Count] = Field(
         default=1,
-        description="widths that grow become multiples of this; 'auto': what the budgets' tables and profiles say, 1 "
-        "if none says anything; a table gives a number for each group, 1 for those left out",
+        description="widths that grow become multiples of this; 'auto': what the budgets' tables say, 1 if none "
+        "says anything; a table gives a number for each group, 1 for those left out",
         json_schema_extra={"expected": "a whole number >= 1, 'auto', or a table of group = number"},
     )
     function_tolerance: Positive = Field(

@@ -56,3 +56,21 @@ def test_nothing_is_said_where_the_table_reaches(chain: Callable) -> None:
 def test_a_network_outside_the_table_is_refused(chain: Callable) -> None:
     with pytest.raises(NotMeasured, match="14 channels are outside"):
         allocate(chain([14]), good([14]), [Budget(Short(), 1e9)])
+
+
+class Joint:
+    """Known only where all channels together are few: as where several groups feed one layer."""
+
+    unit = "us"
+
+    def price(self, case: LayerCase) -> Cost:
+        if case.op == "conv2d" and case.in_channels + case.out_channels > 20:
+            raise NotMeasured(f"joint: {case.in_channels} to {case.out_channels} channels are outside")
+        return Cost.exact(float(case.in_channels * case.out_channels), self.unit, "measured")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_groups_that_are_outside_only_together_are_cut_alike(method: str, chain: Callable) -> None:
+    result = allocate(chain([8, 8]), good([8, 8]), [Budget(Joint(), 1e9)], method=method)
+    assert {name: len(chosen) for name, chosen in result.split.items()} == {"conv0": 2, "conv1": 2}
+    assert "Not wider than measured: 'conv0', 'conv1'; joint: " in result.status

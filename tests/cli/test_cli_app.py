@@ -27,11 +27,11 @@ def test_help_imports_nothing_heavy():
     *text, code_line, heavy = done.stdout.strip().splitlines()
     assert heavy == "[]"
     assert code_line == "exit 0"
-    for command in ("grow", "price", "export", "report", "env"):
+    for command in ("grow", "price", "profile", "export", "report", "env"):
         assert any(line.split()[:1] == [command] for line in text)
 
 
-@pytest.mark.parametrize("command", ["grow", "price", "export", "report", "env"])
+@pytest.mark.parametrize("command", ["grow", "price", "profile", "export", "report", "env"])
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -64,7 +64,7 @@ def test_errors_become_one_message_and_an_exit_code(monkeypatch, error, code, me
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("energysplit.costs.cost_provider", fail)
+    monkeypatch.setattr("energysplit.costs.configured.configured", fail)
     result = CliRunner().invoke(app, ["price", "mlp"])
     assert (result.exit_code, result.stderr) == (code, message)
 
@@ -73,7 +73,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("energysplit.costs.cost_provider", fail)
+    monkeypatch.setattr("energysplit.costs.configured.configured", fail)
     result = CliRunner().invoke(app, ["price", "mlp"])
     assert isinstance(result.exception, ZeroDivisionError)
 

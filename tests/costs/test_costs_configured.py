@@ -10,9 +10,10 @@ import torch
 
 from energysplit import models
 from energysplit.costs import cost_provider
-from energysplit.costs.configured import configured, said_of_tables, takes
+from energysplit.costs.configured import configured, said_of_tables
 from energysplit.costs.marginals import known_marginals
 from energysplit.costs.network_price import NetworkPricer
+from energysplit.costs.registry import takes
 from energysplit.errors import InputError
 from energysplit.graph import trace
 from energysplit.recipe import HardwareRecipe

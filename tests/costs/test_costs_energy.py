@@ -235,3 +235,23 @@ def test_a_table_and_a_profile_in_another_unit(tables: Path) -> None:
         cost_provider("energy", tables=tables, profile="eyeriss_65nm")
     with pytest.raises(InputError, match=r"holds no energy table"):
         cost_provider("energy", tables=tables / "nowhere")
+
+
+def test_a_table_s_multiples_and_provenance_are_handed_on(tables: Path) -> None:
+    text = (tables / "provenance.toml").read_text()
+    (tables / "provenance.toml").write_text(f"{text}multiple_of = 8\n")
+    made: Any = cost_provider("energy", tables=tables)
+    assert made.multiple_of == 8
+    assert made.provenance.multiple_of == 8
+    estimated: Any = cost_provider("energy", profile="generic_45nm")
+    assert (estimated.multiple_of, estimated.provenance) == (None, None)
+
+
+def test_a_precision_without_a_profile_is_the_table_s_or_refused(tables: Path) -> None:
+    cost_provider("energy", tables=tables, precision="fp32")
+    with pytest.raises(InputError, match=r"precision 'int8' given, but .* was measured in 'fp32'; leave it out"):
+        cost_provider("energy", tables=tables, precision="int8")
+    with pytest.raises(InputError, match=r"precision 'fp31': expected one of fp32"):
+        cost_provider("energy", tables=tables, precision="fp31")
+    with_profile = cost_provider("energy", tables=tables, profile="generic_45nm", precision="int8")
+    assert "int8" in with_profile.price(LayerCase("linear", 512, 32)).source

@@ -168,11 +168,3 @@ def test_a_profile_of_another_machine_wants_that_machine_s_table(net, tmp_path, 
     Latency(profile(processor="abacus"), tables=tmp_path, strict=True)  # what is installed here does not matter
     with pytest.raises(InputError, match="measured on 'abacus', used for 'slide rule'"):
         Latency(profile(processor="slide rule"), tables=tmp_path, strict=True)
-
-
-def test_a_processor_without_a_name_is_named_by_its_kind(net, tmp_path, monkeypatch, quiet):
-    import platform
-
-    monkeypatch.setattr("energysplit.costs.elsewhere.machine", lambda: detect.Machine(None, None, (), None))
-    device_tables.write_table(tmp_path, net, (3, 4), machine=platform.machine())
-    Latency(tables=tmp_path, strict=True)

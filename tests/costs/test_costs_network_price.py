@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from energysplit.costs import NetworkPricer, amount, cost_provider, marginal_price, price
-from energysplit.errors import InputError
+from energysplit.errors import InputError, NotMeasured
+from energysplit.graph import trace
 from energysplit.types import Cost, LayerCase, SplitGroup
 
 
@@ -151,6 +152,27 @@ def test_prices_no_provider_may_give(answer: object, message: str) -> None:
     assert "LayerCase(op='conv2d'" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"overhead": Cost.exact(1.0, "s")}, "'Answer': overhead is in 's', but the provider's unit is 'J'"),
+        ({"overhead": Cost(1.0, "J", 2.0, 3.0, "measured")}, "overhead 1.0 is outside its own interval, 2.0 to 3.0"),
+        ({"overhead": Cost.exact(float("nan"), "J")}, "the overhead's value is nan, expected a finite number"),
+        ({"overhead": 1.0}, r"overhead is 1.0, expected a Cost such as Cost.exact\(1.0, 'J'\)"),
+        ({"network_error": -0.1}, "'Answer': network_error is -0.1, expected a finite number of at"),
+        ({"network_error": float("inf")}, "network_error is inf"),
+        ({"network_error": "3 %"}, "network_error is '3 %'"),
+        ({"network_error": True}, "network_error is True"),
+    ],
+)
+def test_abilities_no_provider_may_declare(said: dict[str, object], message: str) -> None:
+    provider = Answer()
+    for key, value in said.items():
+        setattr(provider, key, value)
+    with pytest.raises(InputError, match=message):
+        NetworkPricer(TwoLayers(), provider)
+
+
 def test_a_batch_norm_by_itself() -> None:
     case = LayerCase("batch_norm", 8, 8, groups=8, in_size=(4, 4), out_size=(4, 4), batch_norm=True)
     assert cost_provider("macs").price(case).value == 0
@@ -160,3 +182,22 @@ def test_a_batch_norm_by_itself() -> None:
 def test_amounts_in_sentences() -> None:
     assert amount(1_234_567.25, "MAC") == "1,234,567.2 MAC"
     assert amount(2e18, "MAC") == "2e+18 MAC"
+
+
+class Short:
+    """A table that ends at 10 channels out."""
+
+    unit = "s"
+
+    def price(self, case: LayerCase) -> Cost:
+        if case.out_channels > 10:
+            raise NotMeasured("short: outside what was measured")
+        return Cost.exact(float(case.out_channels), self.unit, "measured")
+
+
+def test_the_classes_need_no_price_of_one_more() -> None:
+    net = trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 10)), torch.zeros(1, 3, 2, 2))
+    assert marginal_price(net, Short()) == {"0": 1.0}
+    wide = trace(nn.Sequential(nn.Conv2d(3, 10, 1), nn.ReLU(), nn.Flatten(), nn.Linear(40, 5)), torch.zeros(1, 3, 2, 2))
+    with pytest.raises(NotMeasured, match="outside what was measured"):
+        marginal_price(wide, Short())

@@ -59,7 +59,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
     module = types.ModuleType("weighted_toys")
-    for toy in (Seconds, Careful, Unsure, Wrong):
+    for toy in (Seconds, Careful, Unsure, Wrong, Eight, ByKind):
         setattr(module, toy.__name__, toy)
     monkeypatch.setitem(sys.modules, "weighted_toys", module)
 
@@ -177,3 +177,33 @@ def test_a_part_that_breaks_its_word_is_named() -> None:
         provider.price(LINEAR)
     with pytest.raises(InputError, match=r"the price's source is 'guessed', expected it to begin with one of counted"):
         provider.price(ADD)
+
+
+class Eight(Seconds):
+    """Knows which widths are best, and the table it comes from."""
+
+    multiple_of: object = 8
+    provenance = "table A"
+
+
+class ByKind(Seconds):
+    """Another table, and widths by kind of layer."""
+
+    provenance = "table B"
+
+    def __init__(self) -> None:
+        self.multiple_of = {"conv2d": 12, "default": 2}
+
+
+def test_multiples_are_the_least_common_ones() -> None:
+    assert weighted(Seconds=1).multiple_of is None
+    assert weighted(Seconds=1, Eight=1).multiple_of == 8
+    assert weighted(Seconds=1, Eight=1, ByKind=1).multiple_of == {"conv2d": 24, "default": 8}
+    assert weighted(Eight=0, ByKind=1).multiple_of == {"conv2d": 12, "default": 2}, "a part without weight has no say"
+
+
+def test_the_provenance_is_that_of_the_only_table() -> None:
+    assert weighted(Eight=1, Seconds=1).provenance == "table A"
+    assert weighted(Eight=1, ByKind=1).provenance is None
+    assert weighted(Eight=1, ByKind=0).provenance == "table A"
+    assert weighted(Seconds=1).provenance is None

@@ -41,7 +41,7 @@ def test_linux_caches_processor_and_memory(tmp_path: Path) -> None:
         "index2": ("2", "Unified", "1M"),
         "index3": ("3", "Unified", "32768K"),
     }
-    found = fake_linux(tmp_path, caches, "processor : 0\nmodel name : AMD EPYC\n", "MemTotal:       1024 kB\n")
+    found = fake_linux(tmp_path, caches, "processor : 0\nmodel name :  AMD   EPYC\n", "MemTotal:       1024 kB\n")
     assert found.processor == "AMD EPYC"
     assert found.caches == (("L1", 48 * 1024), ("L2", 2**20), ("L3", 2**25))
     assert found.memory_bytes == 2**20
@@ -50,6 +50,7 @@ def test_linux_caches_processor_and_memory(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("linux")
 def test_what_linux_does_not_tell_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detect.platform, "processor", lambda: "")
+    monkeypatch.setattr(detect.platform, "machine", lambda: "")
     caches = {"index0": ("1", "Data", "0K"), "index1": ("2", "Unified", "what?")}
     found = fake_linux(tmp_path, caches, meminfo="MemTotal: 0 kB\n")
     assert found.processor is None
@@ -95,13 +96,42 @@ def test_the_draft_is_a_profile() -> None:
 
 def test_this_machine_s_draft_is_a_profile() -> None:
     profile = hardware.from_dict(tomllib.loads(draft()))
-    assert profile.execution_provider in detect.available_providers()
+    assert profile.execution_provider in detect.execution_providers()
     assert all(number.value > 0 for number in profile.numbers().values())
 
 
 def test_execution_providers_are_checked() -> None:
-    assert hardware.check_provider("CPUExecutionProvider") == "CPUExecutionProvider"
+    assert hardware.check_execution_provider("CPUExecutionProvider") == "CPUExecutionProvider"
     with pytest.raises(InputError, match=r"x: execution_provider 'CPUExecutionProvidr' .*did you mean 'CPUExec.*avail"):
-        hardware.check_provider("CPUExecutionProvidr", "x")
+        hardware.check_execution_provider("CPUExecutionProvidr", "x")
     with pytest.raises(InputError, match=r"stm: no execution_provider, .*available here: .*CPUExecutionProvider"):
-        hardware.check_provider(None, "stm")
+        hardware.check_execution_provider(None, "stm")
+
+
+CPUINFO = {
+    "spaces": "processor : 0\nmodel name\t:  Abacus(R)   9000 \n",
+    "empty first": "model name :\nHardware : Beads 7\n",
+    "two kinds of cores": "model name : Small\nmodel name : Large\n",
+    "no name": "processor : 0\n",
+}
+
+
+@pytest.mark.usefixtures("linux")
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [("spaces", "Abacus(R) 9000"), ("empty first", "Beads 7"), ("two kinds of cores", "Small"), ("no name", "risc-v")],
+)
+def test_a_processor_has_one_name_here_and_in_a_device_s_results(tmp_path, monkeypatch, told, name) -> None:
+    """Two implementations, since `device_run` stands alone: a table is of this machine where the names are equal."""
+    from energysplit.measure import device_run
+
+    monkeypatch.setattr(detect.platform, "processor", lambda: "")
+    monkeypatch.setattr(detect.platform, "machine", lambda: "risc-v")
+    assert fake_linux(tmp_path, {}, CPUINFO[told]).processor == name
+    monkeypatch.setattr(device_run, "open", lambda *_, **__: (tmp_path / "proc/cpuinfo").open(), raising=False)
+    assert device_run.cpu_name() == name
+
+
+def test_versions_are_found_without_importing() -> None:
+    assert detect.package_version("onnxruntime")
+    assert detect.package_version("no-such-package-anywhere") is None

@@ -8,8 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from energysplit.errors import InputError
-from energysplit.hardware import HardwareProfile, from_dict
-from energysplit.hardware.fitted import energy_per_mac
+from energysplit.hardware import from_dict
 
 SOURCE = "measured: by a test"
 
@@ -116,8 +115,8 @@ def test_a_number_s_error_names_file_and_key(change: dict[str, Any], message: st
             r"toy.toml: energies are in different units: J \(compute.fp32.energy\), MAC-energy \(memory.0.energy\)",
         ),
         (
-            {"multiple_of": {"default": number(1.5, "channel")}},
-            r"toy.toml: multiple_of.default: value is 1.5, expected a whole number of at least 1",
+            {"multiple_of": {"default": number(16, "channel")}},
+            r"toy.toml: multiple_of: unknown key",  # measured (alignment.csv), not stated
         ),
     ],
 )
@@ -137,27 +136,3 @@ def test_what_is_missing_for_a_purpose_is_named() -> None:
     profile.require("energy", {"compute.fp32.energy": profile.arithmetic().energy})
     with pytest.raises(InputError, match=r"'toy' can't give a roofline: missing a.b, c.d; add each as a table"):
         profile.require("a roofline", {"a.b": None, "x.y": profile.arithmetic().peak, "c.d": None})
-
-
-def test_alignment_by_operation() -> None:
-    table = {"default": number(16, "channel"), "depthwise": number(4, "channel")}
-    profile = from_dict(tree(multiple_of=table))
-    assert (profile.alignment(), profile.alignment("conv2d"), profile.alignment("depthwise")) == (16, 16, 4)
-    assert from_dict(tree()).alignment() is None
-
-
-def test_energy_per_mac_errs_least_over_the_networks() -> None:
-    """Against a search over the whole interval."""
-    measured = [
-        {"network": str(macs), "macs": macs, "energy": number(joules, "J"), "runtime": "a"}
-        for macs, joules in ((1000, 5e-9), (4000, 12e-9), (9000, 9e-9))
-    ]
-    profile: HardwareProfile = from_dict(tree(measured=measured))
-    fit = energy_per_mac(profile.measured)
-    assert (fit.low, fit.high) == (pytest.approx(1e-12), pytest.approx(5e-12))
-    each = [one.energy.value / one.macs for one in profile.measured]
-    tried = [fit.low + (fit.high - fit.low) * step / 20_000 for step in range(20_001)]
-    best = min(tried, key=lambda value: sum((value / joules - 1) ** 2 for joules in each))
-    assert fit.value == pytest.approx(best, rel=1e-3)
-    with pytest.raises(InputError, match="no measured networks"):
-        energy_per_mac([])

@@ -104,10 +104,6 @@ def test_attachments_survive_and_damage_is_said(tmp_path):
         read_attachment(tmp_path / "none.csv")
 
 
-def test_the_least_time_is_what_the_bursts_take():
-    assert PlanOptions(rounds=10, burst_s=0.1, warmup_s=0.5).seconds_per_model == pytest.approx(4.0)
-
-
 class Seen(SilentProgress):
     """A progress that remembers."""
 

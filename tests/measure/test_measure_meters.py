@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+import tomllib
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -29,7 +31,7 @@ class Monitor:
         self.calls.append(("begin", key, sync_execution, restart))
 
     def end_window(self, key, sync_execution=True, cancel=False):
-        self.calls.append(("end", key, sync_execution))
+        self.calls.append(("cancel" if cancel else "end", key, sync_execution))
         return self.answer
 
 
@@ -100,7 +102,7 @@ def test_zeus_that_is_not_installed_is_silent_until_asked_for(monkeypatch):
 
 def fake_zeus(monkeypatch, tmp_path, monitor):
     """An importable package zeus whose monitor is the one given."""
-    (tmp_path / "monitor").mkdir()
+    (tmp_path / "monitor").mkdir(parents=True)
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(meters, "find_spec", lambda name: spec)
     module = ModuleType("zeus.monitor")
@@ -143,31 +145,33 @@ def test_replay_answers_in_order_and_by_network():
         meter.end()
 
 
-def test_replay_reads_a_file(tmp_path):
-    path = tmp_path / "joules.csv"
-    path.write_text("model,joules\na,1.5\nb,2.5\na,\n")
-    meter = ReplayMeter.from_csv(path)
-    found = []
-    for model in ("a", "a", "b"):
-        meter.about(model)
-        meter.begin()
-        found.append(meter.end())
-    assert found == [1.5, None, 2.5]
-    path.write_text("joules\n0.5\n")
-    plain = ReplayMeter.from_csv(path)
-    plain.begin()
-    assert plain.end() == 0.5
+class OldMonitor(Monitor):
+    """zeus 0.11: no `restart`."""
+
+    def begin_window(self, key, sync_execution=True):
+        raise AssertionError("never called: the argument restart is refused before")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("energy\n1\n", "expected a column 'joules', given energy"),
-        ("joules\nmuch\n", "line 2: joules: expected a number"),
-    ],
-)
-def test_a_wrong_replay_file_is_one_message(tmp_path, text, message):
-    path = tmp_path / "joules.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        ReplayMeter.from_csv(path)
+def test_an_older_zeus_is_one_message_with_both_versions(monkeypatch, tmp_path):
+    fake_zeus(monkeypatch, tmp_path, OldMonitor())
+    monkeypatch.setattr(meters, "package_version", lambda name: "0.11.0")
+    with pytest.raises(InputError, match=r"zeus 0\.11\.0 can't be used \(.*restart.*; zeus 0\.15\.1 or later is"):
+        find_meter(required=True)
+    assert "zeus 0.11.0 can't be used" in find_meter().reason
+    older = Monitor()
+    del older.soc_is_present
+    fake_zeus(monkeypatch, tmp_path / "again", older)
+    with pytest.raises(InputError, match=r"zeus 0\.11\.0 can't be used \(.*soc_is_present"):
+        find_meter(required=True)
+
+
+def test_the_extra_asks_for_the_zeus_that_is_needed():
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["optional-dependencies"]["energy"] == [f"zeus>={meters.OLDEST_ZEUS}"]
+
+
+def test_the_window_that_tries_a_meter_is_thrown_away(monkeypatch, tmp_path):
+    monitor = Monitor(measurement(cpu={0: 1.0}))
+    fake_zeus(monkeypatch, tmp_path, monitor)
+    find_meter()
+    assert monitor.calls == [("begin", "energysplit", False, True), ("cancel", "energysplit", False)]

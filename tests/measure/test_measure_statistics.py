@@ -7,7 +7,7 @@ import pytest
 
 from energysplit.errors import InputError
 from energysplit.measure.samples import read_results
-from energysplit.measure.statistics import NOISY, drift, modified_z, noise, warnings_of
+from energysplit.measure.statistics import NOISY, OUTLIER, drift, modified_z, noise, warnings_of
 
 ROUNDS = 12
 
@@ -74,6 +74,14 @@ def test_outliers_are_found_and_the_worst_network_comes_first(write_results):
     assert set(found) == {"outliers"}
     assert found["outliers"].models == ("n6", "n1")
     assert found["outliers"].text.startswith("2 of 8 networks: ")
+
+
+def test_the_limit_of_outliers_is_hyperfine_s():
+    """14.826 on (x - median) / MAD without the factor that makes this score."""
+    assert pytest.approx(14.826 * 0.6745, rel=1e-3) == OUTLIER
+    others = [-1.0, -1.0, -1.0, 0.0, 1.0, 1.0]  # median 0, median absolute deviation 1, whatever the last one is
+    below, above = (modified_z([*others, last])[-1] for last in (14.7, 14.95))
+    assert below < OUTLIER < above
 
 
 def test_a_slow_first_round_asks_for_more_warm_up(write_results):

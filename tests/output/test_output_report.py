@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from energysplit.errors import CheckpointError, InputError
+from energysplit.measure.summary import Summary
 from energysplit.output import numbers
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.measured import MEASURED_FILE, Compared, MeasuredRun, Sample, read_measured, write_measured
@@ -332,6 +333,24 @@ def test_predicted_and_measured_prices_stand_side_by_side(
         assert "this machine is noisy" in text
         assert "latency#2 was not measured: its table is of another machine." in text
     assert compared().sentence == "predicted 2.00 ms, measured 2.10 ms (2.05 ms to 2.15 ms), 1.05× the prediction"
+
+
+def test_an_interval_of_few_samples_says_what_it_covers(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    few = Sample(median=2.1e-3, low=2.05e-3, high=2.15e-3, samples=3)
+    records = synthetic_records()
+    prices = {"latency": compared(), "energy": compared(measured=few)}
+    write_measured(tmp_path, MeasuredRun(weights_sha256=records[-1].weights_sha256, prices=prices))
+    text = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8")).text
+    assert "holds the median with 95 % (energy's, of 3 samples, with 75.00 %)." in text
+    assert "2.15 ms, coverage 75.00 %)" in prices["energy"].sentence
+
+
+def test_the_coverage_said_is_that_of_the_summary() -> None:
+    for count in range(1, 40):
+        sample = Sample(median=2.0, low=1.0, high=3.0, samples=count)
+        assert sample.coverage == pytest.approx(min(0.95, Summary.of([*range(count)]).coverage))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"version": 2}', "\xff"])

@@ -1,7 +1,7 @@
 """Energy of one MAC of a device, fitted to published energies of whole networks that ran on it.
 
-It is the crudest model there is, and `benchmarks/energy_prediction.py` found none that predicts a network left out
-better with so few networks a device: see `benchmarks/results/energy_prediction.md`.
+What the boards' profiles state. It is the crudest model there is, and `energy_prediction.py` found none that predicts a
+network left out better with so few networks a device: see `results/energy_prediction.md`.
 """
 
 from __future__ import annotations
