@@ -11,7 +11,7 @@ PIP_FLAGS ?=
 RUN ?= runs/digits
 RECIPE := recipes/digits.toml
 BIN := $(VENV)/bin
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 .PHONY: demo test lint setup clean-demo
 
