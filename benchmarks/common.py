@@ -9,7 +9,7 @@ from energysplit.growth import stage
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup
 from energysplit.output.environment import environment
-from energysplit.types import SilentProgress
+from energysplit.progress import SilentProgress
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

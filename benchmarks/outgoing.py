@@ -20,10 +20,10 @@ from energysplit.costs import price
 from energysplit.growth import stage
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import prepare
+from energysplit.progress import SilentProgress
 from energysplit.recipe import load
 from energysplit.splitting.plan import segments
 from energysplit.train.loop import evaluate
-from energysplit.types import SilentProgress
 
 RULES = ("skip", "unit", "outgoing")
 

@@ -17,9 +17,9 @@ from common import machine, parser, train
 from energysplit.growth import stage
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import prepare
+from energysplit.progress import SilentProgress
 from energysplit.recipe import load
 from energysplit.train.loop import evaluate
-from energysplit.types import SilentProgress
 
 POLICIES = {
     "fixed 0.01 (paper, V1)": ("fixed", 0.01, 1.0),

@@ -7,7 +7,6 @@ Nothing here computes anything beyond its own consistency. Torch is imported for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -365,46 +364,3 @@ class GrowthResult:
     onnx: Path | None = None
     report: Path | None = None
     warnings: tuple[str, ...] = field(default=())
-
-
-class Task(Protocol):
-    """A running piece of work that is shown to the user."""
-
-    def advance(self, n: int = 1, **info: float) -> None:
-        """`n` more of the total are done; `info` are numbers to show beside (loss, accuracy)."""
-        ...
-
-
-class Progress(Protocol):
-    """Shows what is going on. Work reports to it and knows nothing of terminals."""
-
-    def stage(self, n: int, total: int, text: str) -> None:
-        """Stage `n`, counted from 0, of `total` begins; `text` says what it starts from."""
-        ...
-
-    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
-        """A piece of work of `total` units, shown while the context is open."""
-        ...
-
-    def line(self, text: str) -> None:
-        """One line that stays."""
-        ...
-
-
-class SilentProgress:
-    """A `Progress` that shows nothing."""
-
-    def stage(self, n: int, total: int, text: str) -> None:
-        """Shows nothing."""
-
-    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
-        """A context whose task shows nothing."""
-        return nullcontext(_SilentTask())
-
-    def line(self, text: str) -> None:
-        """Shows nothing."""
-
-
-class _SilentTask:
-    def advance(self, n: int = 1, **info: float) -> None:
-        """Shows nothing."""

@@ -1,4 +1,4 @@
-"""Progress on a terminal (bars) and in a log (plain lines); both are a `energysplit.types.Progress`."""
+"""Progress on a terminal (bars) and in a log (plain lines); both are a `energysplit.progress.Progress`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from energysplit.output.numbers import duration, percent
-from energysplit.types import Progress, SilentProgress
+from energysplit.progress import Progress, SilentProgress
 
 LINE_EVERY_S = 1.0
 """A log gets a line for each unit of a task (an epoch), but no more often than this."""

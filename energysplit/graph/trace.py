@@ -122,6 +122,8 @@ class _Tracer(fx.Tracer):
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
+            # Whatever a user's forward raises on proxies, it means the same: the module is an operation that no rule
+            # knows, and the walk says so by name where it freezes its channels.
             for node in reversed(list(self.graph.nodes)[before:]):
                 self.graph.erase_node(node)
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)

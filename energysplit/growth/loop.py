@@ -18,9 +18,10 @@ from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
+from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
 from energysplit.train.loop import evaluate
-from energysplit.types import GrowthRecord, GrowthResult, Progress, SilentProgress
+from energysplit.types import GrowthRecord, GrowthResult
 
 EVALUATION_BATCH = 500
 """Images in a batch of evaluation; no result depends on it beyond rounding."""

@@ -16,7 +16,8 @@ from energysplit.costs.elsewhere import differences
 from energysplit.costs.table import UNITS, Provenance
 from energysplit.errors import CheckpointError, EnergysplitError
 from energysplit.output.measured import Compared, MeasuredRun, Sample, read_measured, write_measured
-from energysplit.types import CostProvider, CostRecord, GrowthRecord, Progress
+from energysplit.progress import Progress
+from energysplit.types import CostProvider, CostRecord, GrowthRecord
 
 if TYPE_CHECKING:
     from energysplit.measure.meters import EnergyMeter

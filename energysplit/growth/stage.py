@@ -16,21 +16,14 @@ from energysplit.growth.alignment import multiples
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
+from energysplit.progress import Progress
 from energysplit.splitting import splitting_index
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import group_norms, split, split_state
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
-from energysplit.types import (
-    Allocation,
-    AllocationRecord,
-    IndexRecord,
-    Progress,
-    SplitIndex,
-    SplitRecord,
-    TrainRecord,
-)
+from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
 
 
 @dataclass(frozen=True)

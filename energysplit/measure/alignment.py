@@ -22,7 +22,7 @@ from energysplit.measure.runner import measure
 from energysplit.measure.samples import read_results
 from energysplit.measure.summary import Summary
 from energysplit.measure.template import Template
-from energysplit.types import Progress
+from energysplit.progress import Progress
 
 FOLDER = "alignment"
 MULTIPLES = (2, 4, 8, 16, 32)

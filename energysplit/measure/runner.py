@@ -23,7 +23,7 @@ from energysplit.errors import EnergysplitError, InputError
 from energysplit.measure.kit import script_path
 from energysplit.measure.meters import EnergyMeter
 from energysplit.measure.plan import RESULTS_FILE
-from energysplit.types import Progress, SilentProgress, Task
+from energysplit.progress import Progress, SilentProgress, Task
 
 _GRACE_S = 10.0
 

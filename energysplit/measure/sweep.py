@@ -30,7 +30,7 @@ from energysplit.measure.reference import reference_model
 from energysplit.measure.rows import NetworkRows, divided, latency_rows
 from energysplit.measure.runner import measure
 from energysplit.measure.samples import Results, read_results
-from energysplit.types import Progress, SilentProgress
+from energysplit.progress import Progress, SilentProgress
 
 FOLDER = "measurement"
 _FIRST = 12  # networks of a family at random widths before it is asked where to look

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from energysplit.cli import progress as module
 from energysplit.cli.progress import PlainProgress, TerminalProgress, progress
-from energysplit.types import SilentProgress
+from energysplit.progress import SilentProgress
 
 
 def _work(shown, fail: bool = False) -> None:

@@ -20,7 +20,8 @@ from energysplit.measure.samples import ModelSamples, Results, Samples
 from energysplit.output.measured import MEASURED_FILE, read_measured
 from energysplit.output.numbers import quantity
 from energysplit.output.report import write_report
-from energysplit.types import CostRecord, SilentProgress
+from energysplit.progress import SilentProgress
+from energysplit.types import CostRecord
 
 HERE = machine().processor
 

@@ -22,7 +22,7 @@ from energysplit.measure.meters import ReplayMeter
 from energysplit.measure.plan import PlanOptions, pack, unpack, write_plan
 from energysplit.measure.runner import measure
 from energysplit.measure.samples import read_results
-from energysplit.types import SilentProgress
+from energysplit.progress import SilentProgress
 
 SHORT = PlanOptions(rounds=2, burst_s=0.001, warmup_s=0.001, batch=2)
 ATTACHMENT = json.dumps({"units": [{"op": "conv2d", "out": [8, 16]}], "note": "µ = 1\n# not a header"})

@@ -33,7 +33,7 @@ from energysplit.measure.rows import NetworkRows, energy_rows, latency_rows
 from energysplit.measure.summary import Summary
 from energysplit.measure.sweep import FOLDER, Sweep, SweepOptions
 from energysplit.measure.template import Template
-from energysplit.types import SilentProgress
+from energysplit.progress import SilentProgress
 
 PLAN = PlanOptions(rounds=2, burst_s=0.001, warmup_s=0.001, batch=4)
 OPTIONS = SweepOptions(minutes=0.0, plan=PLAN)
