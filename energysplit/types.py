@@ -6,7 +6,7 @@ Nothing here computes anything beyond its own consistency. Torch is imported for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -145,6 +145,14 @@ class Priceable(Protocol):
         """Name -> case of everything that runs, operations without weights too, in the order it runs."""
         ...
 
+    def follows(self, operations: bool = False) -> dict[str, tuple[str, ...]]:
+        """Name of each of `cases` (or `operations`) -> the groups whose widths it depends on."""
+        ...
+
+    def case(self, name: str, widths: Mapping[str, int], operations: bool = False) -> LayerCase:
+        """One of `cases(widths)` (or `operations(widths)`); `widths` needs only the groups that it follows."""
+        ...
+
 
 @dataclass(frozen=True)
 class SplitGroup:
@@ -185,6 +193,7 @@ class SplitIndex:
     solver: name of the eigen-solver.
     same_images: shape (neurons,), `value` on the images the direction was found on: optimistic.
     sweeps: the solver's cost in passes over its whole sample.
+    upper: the other end of the spectrum, with the largest eigenvalue as its `value`; None unless splits may be signed.
     """
 
     value: Float[Tensor, " neurons"]
@@ -197,19 +206,28 @@ class SplitIndex:
     same_images: Float[Tensor, " neurons"] | None = None
     sweeps: float = float("nan")
     outgoing: dict[str, Tensor] = field(default_factory=dict)
+    upper: SplitIndex | None = None
 
 
 @dataclass(frozen=True)
 class Budget:
     """A provider, a limit and a scope.
 
-    limit: absolute, in the provider's unit, or "1.5x" of the network's price: of the seed's for scope "network", of
-    the present network's for scope "stage".
+    limit: absolute, as a number in the provider's unit or with its unit ("8 ms"), or "1.5x" of the network's price: of
+    the seed's for scope "network", of the present network's for scope "stage".
     """
 
     provider: str | CostProvider
     limit: float | str
     scope: Scope = "network"
+
+
+@dataclass(frozen=True)
+class GroupBound:
+    """How far a group may grow: up to `max_channels` channels (None: any number), or, if `frozen`, not at all."""
+
+    max_channels: int | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,7 +238,8 @@ class Allocation:
     weight where weights were given), never negative. price: budget name -> price of the grown network.
     limit: budget name -> absolute limit. gap: relative distance of `predicted_gain` to the bound of the linear
     relaxation at the last round's prices. shadow_price: budget name -> gain that one more unit of budget would buy
-    at the relaxation. status: a sentence.
+    at the relaxation. status: a sentence. mass, kinds: of signed splits, the mass, and group -> neuron -> kind of its
+    split (`energysplit.kinds`); with mass 1 every split is a plain pair and `kinds` is empty.
     """
 
     split: dict[str, list[int]]
@@ -232,6 +251,18 @@ class Allocation:
     status: str
     method: str = "milp"
     rounds: int = 0
+    kinds: dict[str, dict[int, str]] = field(default_factory=dict)
+    mass: float = 1.0
+
+    @property
+    def left(self) -> dict[str, float]:
+        """Budget name -> what is left of it, in its provider's unit."""
+        return {name: limit - self.price[name].value for name, limit in self.limit.items()}
+
+    @property
+    def chosen(self) -> Mapping[str, Sequence[int] | Mapping[int, str]]:
+        """What `energysplit.split` takes: neurons by group, with their kinds where these are signed."""
+        return self.kinds or self.split
 
 
 class _Record(BaseModel):
@@ -290,7 +321,7 @@ class AllocationRecord(_Record):
     """What was bought: neurons per group, predicted gain, price against limit by budget name.
 
     predicted_gain: sum of -value times the group's weight; that is 1 for fixed steps, and the squared norm of the
-    group's weights where steps follow it.
+    group's weights where steps follow it. kinds, mass: as in `Allocation`.
     """
 
     method: str
@@ -301,6 +332,8 @@ class AllocationRecord(_Record):
     price: dict[str, CostRecord]
     limit: dict[str, float]
     status: str
+    kinds: dict[str, dict[int, str]] = {}
+    mass: float = 1.0
 
 
 class StepRecord(_Record):

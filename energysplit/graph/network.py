@@ -138,6 +138,11 @@ class Layer:
         alive = self.live.at(widths) if live else 0
         return _resized(self.case, self.inputs.at(widths), self.outputs.at(widths), alive)
 
+    def follows(self, live: bool = False) -> tuple[str, ...]:
+        """The groups whose widths its case depends on, each once."""
+        counts = (self.inputs, self.outputs, *((self.live,) if live else ()))
+        return tuple(dict.fromkeys(group for count in counts for group, multiple in count.terms if multiple))
+
     @property
     def weightless(self) -> bool:
         """Whether this has no weights, so that only providers that price every operation see it."""
@@ -204,6 +209,18 @@ class Network:
         """
         full = self._full(widths or {})
         return {name: layer.at(full, live=True) for name, layer in self.layers.items() if layer.parts}
+
+    def follows(self, operations: bool = False) -> dict[str, tuple[str, ...]]:
+        """Name of each of `cases` (or `operations`) -> the groups whose widths it depends on."""
+        return {
+            name: layer.follows(operations)
+            for name, layer in self.layers.items()
+            if (layer.parts if operations else not layer.weightless)
+        }
+
+    def case(self, name: str, widths: Mapping[str, int], operations: bool = False) -> LayerCase:
+        """One of `cases(widths)` (or `operations(widths)`); `widths` needs only the groups that it follows."""
+        return self.layers[name].at(widths, live=operations)
 
     def _full(self, widths: Mapping[str, int]) -> dict[str, int]:
         for name, width in widths.items():
