@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,10 @@ from torch import Tensor, fx
 import energysplit as es
 from energysplit.graph.channels import channel_map
 from energysplit.graph.network import Role, Slot
+from energysplit.kinds import PAIR, kinds
 
 Batch = tuple[Tensor, Tensor]
+Chosen = Mapping[str, Sequence[int] | Mapping[int, str]]
 
 
 def loss_of(net: es.Network, batches: Sequence[Batch]) -> float:
@@ -23,30 +25,27 @@ def loss_of(net: es.Network, batches: Sequence[Batch]) -> float:
     return total / sum(len(x) for x, _ in batches)
 
 
-def grown(net: es.Network, index: dict[str, es.SplitIndex], chosen: dict[str, list[int]], step: float) -> es.Network:
+def grown(
+    net: es.Network, index: dict[str, es.SplitIndex], chosen: Chosen, step: float, mass: float = 1.0
+) -> es.Network:
     """The network really split along the directions of indices."""
-    return es.split(
-        net,
-        chosen,
-        directions={name: index[name].direction for name in chosen},
-        outgoing={name: index[name].outgoing for name in chosen},
-        step=step,
-    )
+    return es.split(net, chosen, directions={name: index[name] for name in chosen}, step=step, mass=mass)
 
 
 def realised_change(
     net: es.Network,
     batches: Sequence[Batch],
     index: dict[str, es.SplitIndex],
-    chosen: dict[str, list[int]],
+    chosen: Chosen,
     step: float,
+    mass: float = 1.0,
 ) -> float:
     """Loss change of the real surgery."""
-    return loss_of(grown(net, index, chosen, step), batches) - loss_of(net, batches)
+    return loss_of(grown(net, index, chosen, step, mass), batches) - loss_of(net, batches)
 
 
 def windows_that_switch(
-    net: es.Network, x: Tensor, index: dict[str, es.SplitIndex], chosen: dict[str, list[int]], step: float
+    net: es.Network, x: Tensor, index: dict[str, es.SplitIndex], chosen: Chosen, step: float, mass: float = 1.0
 ) -> int:
     """Max-pooling windows whose largest element is another one after the split.
 
@@ -54,10 +53,10 @@ def windows_that_switch(
     """
     before = _positions(net, x)
     switched = 0
-    for name, (spans, after) in _positions(grown(net, index, chosen, step), x).items():
+    for name, (spans, after) in _positions(grown(net, index, chosen, step, mass), x).items():
         old_spans, old = before[name]
         for span, old_span in zip(spans, old_spans, strict=True):
-            source = channel_map(span.group, net.widths[span.group], chosen.get(span.group, [])).source
+            source = channel_map(span.group, net.widths[span.group], chosen.get(span.group, []), mass).source
             new_index = span.index(len(source))
             old_index = old_span.index(net.widths[span.group])[source]
             one = old.index_select(span.dim, old_index.flatten())
@@ -79,17 +78,30 @@ def _positions(net: es.Network, x: Tensor) -> dict[str, tuple]:
 
 
 def step_without_switch(
-    net: es.Network, x: Tensor, index: dict[str, es.SplitIndex], chosen: dict[str, list[int]], step: float = 1e-3
+    net: es.Network,
+    x: Tensor,
+    index: dict[str, es.SplitIndex],
+    chosen: Chosen,
+    step: float = 1e-3,
+    mass: float = 1.0,
 ) -> float:
     """The step, or the first smaller one at which no max-pooling window changes its largest element."""
-    while windows_that_switch(net, x, index, chosen, step) > 0:
+    while windows_that_switch(net, x, index, chosen, step, mass) > 0:
         step /= 3
     return step
 
 
-def predicted_change(index: dict[str, es.SplitIndex], chosen: dict[str, list[int]], step: float) -> float:
-    """Second-order prediction: step^2/2 times the sum of the chosen indices."""
-    return step**2 / 2 * sum(float(index[name].value[channels].sum()) for name, channels in chosen.items())
+def predicted_change(index: dict[str, es.SplitIndex], chosen: Chosen, step: float, mass: float = 1.0) -> float:
+    """Second-order prediction: step^2/2 times the sum of the chosen indices, each end times its kind's factor."""
+    total = 0.0
+    for name, channels in chosen.items():
+        ways = channels.items() if isinstance(channels, Mapping) else [(channel, PAIR) for channel in channels]
+        for channel, way in ways:
+            kind = kinds(mass)[way]
+            total += kind.low * float(index[name].value[channel])
+            if kind.high:
+                total += kind.high * float(index[name].upper.value[channel])
+    return step**2 / 2 * total
 
 
 def outgoing_scale(net: es.Network, group: str) -> float:
@@ -155,7 +167,7 @@ def _copied(net: es.Network, split: es.Network, moving: Slot, channel: int, dire
             old_index = slot.span.index(net.widths[slot.group])[channels.source]
             new_index = new.span.index(len(channels.source))
             size = _tensor(split, slot.tensor).shape[slot.span.dim]
-            factor = channels.sign if slot == moving else torch.ones(len(channels.sign), dtype=torch.float64)
+            factor = channels.low if slot == moving else torch.ones(len(channels.low), dtype=torch.float64)
             if slot.role is Role.CONSUMER:
                 factor = factor * channels.share
             chosen = direction.movedim(slot.span.dim, 0)[old_index] * factor.reshape(-1, *(1,) * direction.dim())

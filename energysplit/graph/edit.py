@@ -6,20 +6,21 @@ belongs to no split group stays. In the coordinates of the old weight w, with G 
 
     new = share * G(w + moves),
 
-where a move adds its direction, times its size, times the sign of each copy (+1, -1) along the dimension it belongs to.
+where a move adds its direction, times its size, times the steps that each copy makes (+1 and -1 in a plain pair) along
+the dimension it belongs to. Shares may be negative.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from energysplit.graph.channels import ChannelMap
+from energysplit.graph.channels import ChannelMap, End
 from energysplit.graph.layer_sizes import set_sizes
 from energysplit.graph.network import Network, Role, Slot
 
@@ -28,8 +29,8 @@ from energysplit.graph.network import Network, Role, Slot
 class Move:
     """A step of a weight: the copies of a group's channels along the dimension of this role move apart.
 
-    tensor: first qualified name of the weight. size: distance each copy moves, in units of the direction, which is
-    shaped like the weight.
+    tensor: first qualified name of the weight. size: length of a step, in units of the direction, which is shaped like
+    the weight. end: whose steps the copies make.
     """
 
     tensor: str
@@ -37,23 +38,38 @@ class Move:
     group: str
     size: float
     direction: Tensor
+    end: End = "low"
 
 
 @dataclass(frozen=True)
 class _Dimension:
     """New indices of a dimension. source: the old index each copies. share: as in `ChannelMap`.
 
-    signs: of each piece of the dimension, the group it belongs to ("" for none that is split) and the signs there.
+    pieces: in order, the map of the group that a piece of the dimension belongs to, with the group's name and the size
+    of its channels there; or how many indices there are between.
     """
 
     role: Role
     source: Int[Tensor, " new"]
     share: Float[Tensor, " new"]
-    signs: tuple[tuple[str, Float[Tensor, " piece"]], ...]
+    pieces: tuple[tuple[str, ChannelMap, int] | int, ...]
 
-    def sign(self, group: str) -> Float[Tensor, " new"]:
-        """Which way each new index moves with this group."""
-        return torch.cat([piece if name == group else torch.zeros_like(piece) for name, piece in self.signs])
+    @property
+    def groups(self) -> set[str]:
+        """The split groups that run along it."""
+        return {piece[0] for piece in self.pieces if not isinstance(piece, int)}
+
+    def steps(self, group: str, end: End) -> Float[Tensor, " new"]:
+        """Steps that each new index makes with this group along the direction of one end."""
+        found = []
+        for piece in self.pieces:
+            if isinstance(piece, int):
+                found.append(torch.zeros(piece, dtype=torch.float64))
+            else:
+                name, channels, block = piece
+                steps = channels.moves(end).repeat_interleave(block)
+                found.append(steps if name == group else torch.zeros_like(steps))
+        return torch.cat(found)
 
 
 def duplicate(net: Network, maps: Mapping[str, ChannelMap], moves: Sequence[Move] = ()) -> Network:
@@ -102,13 +118,13 @@ def shapes_at(net: Network, widths: Mapping[str, int]) -> dict[str, torch.Size]:
 
 
 def carried(
-    net: Network, maps: Mapping[str, ChannelMap], states: Mapping[str, Tensor], power: float
+    net: Network, maps: Mapping[str, ChannelMap], states: Mapping[str, Tensor], factor: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """Parameter name -> a tensor shaped like it, carried through a split.
 
-    Copies along producers' and followers' dimensions are multiplied by their share to this power, columns of consumers
-    are copied as they are: that is how gradients (power 1) and their squares (power 2) of the split network follow
-    from those before.
+    Copies along producers' and followers' dimensions are multiplied by `factor(share)`, columns of consumers are
+    copied as they are: with the share itself, that is how gradients of the split network follow from those before, and
+    with its square how their squares do.
     """
     found = _dimensions(net, maps)
     carried = {}
@@ -117,7 +133,7 @@ def carried(
         state = _gathered(state, dimensions)
         for dim, dimension in dimensions.items():
             if dimension.role is not Role.CONSUMER:
-                state = state * _along(dimension.share**power, dim, state)
+                state = state * _along(factor(dimension.share), dim, state)
         carried[name] = state
     return carried
 
@@ -136,13 +152,13 @@ def _dimension(net: Network, slots: tuple[Slot, ...], maps: Mapping[str, Channel
     """The new order of a dimension: runs of copies, and what stands between them."""
     source: list[Tensor] = []
     share: list[Tensor] = []
-    signs: list[tuple[str, Tensor]] = []
+    pieces: list[tuple[str, ChannelMap, int] | int] = []
 
     def between(start: int, stop: int) -> None:
         if stop > start:
             source.append(torch.arange(start, stop))
             share.append(torch.ones(stop - start, dtype=torch.float64))
-            signs.append(("", torch.zeros(stop - start, dtype=torch.float64)))
+            pieces.append(stop - start)
 
     at = 0
     runs = [(start, slot.span) for slot in slots for start in slot.span.starts]
@@ -151,10 +167,10 @@ def _dimension(net: Network, slots: tuple[Slot, ...], maps: Mapping[str, Channel
         between(at, start)
         source.append(start + channels.indices(span.block))
         share.append(channels.share.repeat_interleave(span.block))
-        signs.append((span.group, channels.sign.repeat_interleave(span.block)))
+        pieces.append((span.group, channels, span.block))
         at = start + net.groups[span.group].channels * span.block
     between(at, size)
-    return _Dimension(slots[0].role, torch.cat(source), torch.cat(share), tuple(signs))
+    return _Dimension(slots[0].role, torch.cat(source), torch.cat(share), tuple(pieces))
 
 
 def _edited(old: Tensor, dimensions: Mapping[int, _Dimension], moves: Sequence[Move]) -> Tensor:
@@ -162,9 +178,9 @@ def _edited(old: Tensor, dimensions: Mapping[int, _Dimension], moves: Sequence[M
     new = _gathered(old, dimensions)
     for move in moves:
         for dim, dimension in dimensions.items():
-            if dimension.role is move.role and any(name == move.group for name, _ in dimension.signs):
+            if dimension.role is move.role and move.group in dimension.groups:
                 direction = _gathered(move.direction.to(old), dimensions)
-                new += direction * _along(move.size * dimension.sign(move.group), dim, new)
+                new += direction * _along(move.size * dimension.steps(move.group, move.end), dim, new)
     for dim, dimension in dimensions.items():
         if dimension.role is Role.CONSUMER:
             new *= _along(dimension.share, dim, new)

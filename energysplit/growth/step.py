@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.graph.trace import evaluating
 from energysplit.growth.setup import Setup
+from energysplit.kinds import PAIR, kinds
 from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
+from energysplit.splitting.sums import weighted_sums
 from energysplit.surgery import choose_step, function_error, group_norms, split
-from energysplit.surgery.apply import Directions
-from energysplit.types import SplitIndex, StepRecord
+from energysplit.surgery.apply import Chosen
+from energysplit.types import Allocation, SplitIndex, StepRecord
 
 SMALL_STEP = 0.01
 """Part of a group's norm at which prediction and reality are compared: small enough for second order, large enough for
@@ -23,7 +26,7 @@ float32."""
 
 
 def take_step(
-    setup: Setup, net: Network, index: dict[str, SplitIndex], chosen: dict[str, list[int]], held_out: Batches
+    setup: Setup, net: Network, index: Mapping[str, SplitIndex], allocation: Allocation, held_out: Batches
 ) -> tuple[StepRecord, float]:
     """Check the surgery at step 0, choose the step, and compare prediction and reality on the held-out images.
 
@@ -31,7 +34,7 @@ def take_step(
         setup: the recipe ready to run.
         net: the trained network, before the split.
         index: its splitting indices.
-        chosen: group -> neurons to split.
+        allocation: the neurons to split, and in what way.
         held_out: images of the training part that the directions were not found on.
 
     Raises:
@@ -41,13 +44,17 @@ def take_step(
     """
     recipe = setup.recipe.step
     tolerance = setup.recipe.growth.function_tolerance
-    error = function_error(net, split(net, chosen), held_out[0][0])
+    chosen, ways = allocation.chosen, directions(index, allocation.chosen)
+
+    def after(size: Mapping[str, float] | float) -> Network:
+        return split(net, chosen, ways, size, mass=allocation.mass)
+
+    error = function_error(net, after(0.0), held_out[0][0])
     if not error <= tolerance:
         raise CheckFailed(
             f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
             "allowed (growth.function_tolerance); nothing was kept of this split, the trained stage before it is intact"
         )
-    ways = directions(index, chosen)
 
     def loss(network: Network) -> float:
         return _mean_loss(network, held_out, setup.loss)
@@ -60,33 +67,31 @@ def take_step(
         size=recipe.size if recipe.policy in ("fixed", "relative") else recipe.largest,
         tolerance=recipe.tolerance,
         loss_before=before,
-        loss_after=lambda size: loss(split(net, chosen, step=size, **ways)),
+        loss_after=lambda size: loss(after(size)),
     )
     norms = group_norms(net, list(chosen))
     shorter = min(1.0, *(SMALL_STEP * norms[name] / size for name, size in choice.size.items()))
     small = {name: size * shorter for name, size in choice.size.items()}
-    predicted, every = _held_out_sums(setup, net, index, held_out, chosen, choice.size)
+    realised, small_realised = (loss(after(size)) - before for size in (choice.size, small))
+    predicted, every = _held_out_sums(setup, net, index, held_out, allocation, choice.size)
     record = StepRecord(
         policy=choice.policy,
         size=choice.size,
         loss_before=before,
         predicted_change=predicted[0],
         predicted_stderr=predicted[1],
-        realised_change=loss(split(net, chosen, step=choice.size, **ways)) - before,
+        realised_change=realised,
         small_predicted_change=predicted[0] * shorter**2,
-        small_realised_change=loss(split(net, chosen, step=small, **ways)) - before,
+        small_realised_change=small_realised,
         function_error=error,
         function_tolerance=tolerance,
     )
     return record, every[1]
 
 
-def directions(index: Mapping[str, SplitIndex], chosen: Mapping[str, Sequence[int]]) -> dict[str, Directions]:
-    """How the copies of the chosen neurons move apart, as `split` takes it."""
-    return {
-        "directions": {name: index[name].direction for name in chosen},
-        "outgoing": {name: index[name].outgoing for name in chosen},
-    }
+def directions(index: Mapping[str, SplitIndex], chosen: Chosen) -> dict[str, SplitIndex]:
+    """The directions along which the copies of the chosen neurons move, as `split` takes them."""
+    return {name: index[name] for name in chosen}
 
 
 def _mean_loss(net: Network, batches: Batches, loss_fn: Loss) -> float:
@@ -99,10 +104,10 @@ def _mean_loss(net: Network, batches: Batches, loss_fn: Loss) -> float:
 def _held_out_sums(
     setup: Setup,
     net: Network,
-    index: dict[str, SplitIndex],
+    index: Mapping[str, SplitIndex],
     held_out: Batches,
-    chosen: dict[str, list[int]],
-    step: dict[str, float],
+    allocation: Allocation,
+    step: Mapping[str, float],
 ) -> list[tuple[float, float]]:
     """(Predicted loss change, standard error) of the split, and (sum, standard error) of all indices."""
     recipe = setup.recipe.index
@@ -115,8 +120,34 @@ def _held_out_sums(
         kink_beta=recipe.kink_beta,
         cache_bytes=0,
     )
-    split_only = {name: torch.zeros_like(index[name].value) for name in chosen}
-    for name, channels in chosen.items():
-        split_only[name][channels] = step[name] ** 2 / 2
+    low, high = _weights(index, allocation, step)
     every = {name: torch.ones_like(found.value) for name, found in index.items()}
-    return operator.sums(operator.vectors_of(index), [split_only, every])
+    ends = [operator.vectors_of(index)]
+    weightings = [[low], [every]]
+    if high:
+        uppers = {name: found.upper for name, found in index.items() if found.upper is not None}
+        ends.append(operator.vectors_of(uppers))
+        weightings = [[low, high], [every, {}]]
+    return weighted_sums(operator, ends, weightings)
+
+
+def _weights(
+    index: Mapping[str, SplitIndex], allocation: Allocation, step: Mapping[str, float]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Group -> factor of each neuron's smallest and of its largest eigenvalue in the predicted loss change.
+
+    The second holds only groups of which a neuron moves along the largest.
+    """
+    known = kinds(allocation.mass)
+    low: dict[str, Tensor] = {}
+    high: dict[str, Tensor] = {}
+    for name, channels in allocation.chosen.items():
+        half = step[name] ** 2 / 2
+        ways = channels.items() if isinstance(channels, Mapping) else [(channel, PAIR) for channel in channels]
+        low[name], upper = torch.zeros_like(index[name].value), torch.zeros_like(index[name].value)
+        for channel, kind in ways:
+            low[name][channel] = half * known[kind].low
+            upper[channel] = half * known[kind].high
+        if bool((upper != 0).any()):
+            high[name] = upper
+    return low, high

@@ -1,13 +1,15 @@
 """Splitting indices from data: directions on one sample, values on another.
 
 An index found and evaluated on the same images is optimistic: the direction fits their noise. So values, with their
-standard error, come from held-out images wherever they are given.
+standard error, come from held-out images wherever they are given. Where splits may be signed, the same is done for
+the other end of the spectrum.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -52,7 +54,8 @@ def splitting_index(
             offspring of all groups differ in their outgoing weights too (docs/outgoing.md).
         held_out: (input, target) pairs the values are taken on; without them values are those of `batches`,
             optimistic, with a standard error that does not know it.
-        signed: both ends of the spectrum; not in this version.
+        signed: also find the largest eigenvalues with their directions, as `SplitIndex.upper`, for splits whose copies
+            may have negative shares (docs/signed.md); a sweep then applies S twice to each captured batch.
         sweeps: passes over the sample; None: the solver's default.
         seed: of the random start.
         growing: lobpcg makes its first sweeps on a quarter of the batches.
@@ -67,8 +70,6 @@ def splitting_index(
     """
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
-    if signed:
-        raise InputError("signed=True given: signed splitting is not in this version; use signed=False")
     if sweeps is not None and sweeps < 1:
         raise InputError(f"sweeps={sweeps} given; at least 1 expected")
     if not (math.isfinite(kink_beta) and kink_beta > 0):
@@ -82,31 +83,37 @@ def splitting_index(
     operator = operator_on(sample)
     found: Eigenpairs
     if method == "exact":
-        found = exact.solve(operator)
+        found = exact.solve(operator, signed=signed)
     elif method == "rmsprop":
-        found = rmsprop.solve(operator, seed=seed, sweeps=sweeps)
+        found = rmsprop.solve(operator, seed=seed, sweeps=sweeps, signed=signed)
     else:
-        found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing)
+        found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing, signed=signed)
     sample_images = operator.images
     if held_out is not None:
         operator = operator_on(_listed(held_out), cache_bytes=0)
-    evaluated = operator.evaluate(found.vectors)
-    directions = operator.directions(found.vectors)
-    return {
-        name: SplitIndex(
-            value=evaluated[name][0] if held_out is not None else found.values[name].cpu(),
-            direction=directions[name][0],
-            outgoing=directions[name][1],
-            stderr=evaluated[name][1] if operator.images > 1 else None,
-            residual=found.residual[name].cpu(),
-            images=operator.images,
-            solver=method,
-            held_out=held_out is not None,
-            same_images=found.values[name].cpu(),
-            sweeps=found.images_swept / sample_images,
+    made: list[dict[str, SplitIndex]] = []
+    for end, evaluated in zip(found.ends, operator.evaluate_all([end.vectors for end in found.ends]), strict=True):
+        directions = operator.directions(end.vectors)
+        made.append(
+            {
+                name: SplitIndex(
+                    value=evaluated[name][0] if held_out is not None else end.values[name].cpu(),
+                    direction=directions[name][0],
+                    outgoing=directions[name][1],
+                    stderr=evaluated[name][1] if operator.images > 1 else None,
+                    residual=end.residual[name].cpu(),
+                    images=operator.images,
+                    solver=method,
+                    held_out=held_out is not None,
+                    same_images=end.values[name].cpu(),
+                    sweeps=end.images_swept / sample_images,
+                )
+                for name in end.vectors
+            }
         )
-        for name in found.vectors
-    }
+    if signed:
+        return {name: replace(lower, upper=made[1][name]) for name, lower in made[0].items()}
+    return made[0]
 
 
 def _listed(batches: Iterable[Any]) -> Batches:

@@ -32,8 +32,8 @@ def check_size(shapes: Mapping[str, torch.Size]) -> None:
         )
 
 
-def solve(operator: SplittingOperator) -> Eigenpairs:
-    """Smallest eigenpairs by dense eigendecomposition.
+def solve(operator: SplittingOperator, *, signed: bool = False) -> Eigenpairs:
+    """Smallest eigenpairs by dense eigendecomposition, and the largest too where splits may be signed.
 
     Raises:
         InputError: the matrices would not fit in memory.
@@ -49,10 +49,11 @@ def solve(operator: SplittingOperator) -> Eigenpairs:
         for name, applied in operator.apply(basis).items():
             if column < operator.shapes[name][1]:
                 columns[name].append(applied)
-    vectors, images = {}, {}
+    ends: list[tuple[Vectors, Vectors]] = [({}, {}) for _ in range(2 if signed else 1)]
     for name in operator.shapes:
         matrix = torch.stack(columns[name], dim=2).double()
-        lowest = torch.linalg.eigh((matrix + matrix.mT) / 2).eigenvectors[:, :, 0]
-        vectors[name] = lowest.to(operator.dtype)
-        images[name] = torch.einsum("nij,nj->ni", matrix, lowest).to(operator.dtype)
-    return eigenpairs(vectors, images, operator.images * longest)
+        ascending = torch.linalg.eigh((matrix + matrix.mT) / 2).eigenvectors
+        for (vectors, applied_to), vector in zip(ends, (ascending[:, :, 0], ascending[:, :, -1]), strict=False):
+            vectors[name] = vector.to(operator.dtype)
+            applied_to[name] = torch.einsum("nij,nj->ni", matrix, vector).to(operator.dtype)
+    return eigenpairs(ends, operator.images * longest)

@@ -85,12 +85,17 @@ class SplittingOperator:
 
     def apply(self, vectors: Vectors, batches: int | None = None) -> Vectors:
         """S v for each neuron: one sweep over the sample, or over its first `batches` batches."""
+        return self.apply_all([vectors], batches)[0]
+
+    def apply_all(self, ends: Sequence[Vectors], batches: int | None = None) -> list[Vectors]:
+        """S v for several vectors of each neuron, one of each set: one sweep, in which a batch is captured once."""
         images = count_images(self.batches[:batches])
-        total = {name: torch.zeros_like(v) for name, v in vectors.items()}
+        totals = [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
         for held in self.captures(batches):
-            for name, v in self.apply_batch(held, vectors).items():
-                total[name] += v * (held.images / images)
-        return total
+            for total, vectors in zip(totals, ends, strict=True):
+                for name, v in self.apply_batch(held, vectors).items():
+                    total[name] += v * (held.images / images)
+        return totals
 
     def apply_batch(self, held: Capture, vectors: Vectors) -> Vectors:
         """S v of one captured batch: half the gradient of v^T S v, which is separate for every neuron."""
@@ -139,43 +144,17 @@ class SplittingOperator:
 
         Error: the sample is independent images; the standard error is that of a mean, NaN for a single image.
         """
-        first: dict[str, Tensor] = {name: torch.zeros(len(v), dtype=torch.float64) for name, v in vectors.items()}
-        second = {name: torch.zeros_like(total) for name, total in first.items()}
-        for held in self.captures():
-            for name, parts in self.quadratic(held, vectors).items():
-                each = held.images * parts.cpu()
-                first[name] += each.sum(0)
-                second[name] += each.square().sum(0)
-        n = self.images
-        result = {}
-        for name in first:
-            mean = first[name] / n
-            variance = (second[name] / n - mean.square()).clamp_min(0) * n / (n - 1) if n > 1 else mean * float("nan")
-            result[name] = (mean, (variance / n).sqrt())
-        return result
+        return self.evaluate_all([vectors])[0]
 
-    def sums(self, vectors: Vectors, weightings: Sequence[Vectors]) -> list[tuple[float, float]]:
-        """For each weighting (group -> one weight a neuron), the weighted sum of v^T S v and its standard error.
-
-        Error: over images. Neurons share images, so their errors are correlated and do not add up as squares; here
-        each image's whole sum is one observation. NaN for a single image.
-        """
-        first = [0.0 for _ in weightings]
-        second = [0.0 for _ in weightings]
+    def evaluate_all(self, ends: Sequence[Vectors]) -> list[dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]]:
+        """`evaluate` for several vectors of each neuron, one of each set; a batch is captured once."""
+        sums = [{name: torch.zeros(2, len(v), dtype=torch.float64) for name, v in vectors.items()} for vectors in ends]
         for held in self.captures():
-            each = {name: held.images * parts for name, parts in self.quadratic(held, vectors).items()}
-            for number, weights in enumerate(weightings):
-                image = torch.stack([each[name] @ w.to(each[name]) for name, w in weights.items()]).sum(0)
-                first[number] += float(image.sum())
-                second[number] += float(image.square().sum())
-        n = self.images
-        means = [total / n for total in first]
-        if n == 1:
-            return [(mean, float("nan")) for mean in means]
-        return [
-            (mean, (max(0.0, square / n - mean**2) / (n - 1)) ** 0.5)
-            for mean, square in zip(means, second, strict=True)
-        ]
+            for moments, vectors in zip(sums, ends, strict=True):
+                for name, parts in self.quadratic(held, vectors).items():
+                    each = held.images * parts.cpu()
+                    moments[name] += torch.stack([each.sum(0), each.square().sum(0)])
+        return [{name: _mean(found, self.images) for name, found in moments.items()} for moments in sums]
 
     def random_vectors(self, seed: int) -> Vectors:
         """Random unit vectors, one a neuron, the same for a seed on every device."""
@@ -204,6 +183,13 @@ def _counting(segment: Segment, pieces: Sequence[Piece], moves: Moves) -> Iterat
             yield step, piece, t
         for node in step.frees:
             del t[node]
+
+
+def _mean(moments: Float[Tensor, "2 n"], n: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Mean and its standard error from the sums of n observations and of their squares."""
+    mean = moments[0] / n
+    variance = (moments[1] / n - mean.square()).clamp_min(0) * n / (n - 1) if n > 1 else mean * float("nan")
+    return mean, (variance / n).sqrt()
 
 
 def normalise(v: Float[Tensor, "neurons dims"]) -> Float[Tensor, "neurons dims"]:

@@ -171,7 +171,23 @@ def test_float32_error_against_float64(record_property):
         float(((found[name].value - exact[name].value).abs() / exact[name].value.abs().max()).max()) for name in exact
     )
     record_property("float32_relative_error", worst)
-    assert worst < 1e-3
+    assert worst < 1e-4
+
+
+@pytest.mark.parametrize("family", ["mobilenet", "cnn", "mlp"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_many_sweeps_in_float32_do_not_diverge(family, signed):
+    """Converged neurons have residuals of rounding only, nearly parallel to what is known already."""
+    net = cases.network(family)
+    single = es.trace(cases.network(family).module.float(), cases.images()[0].float())
+    exact = es.splitting_index(net, BATCHES, F.cross_entropy, method="exact", signed=signed)
+    batches = [(x.float(), y) for x, y in BATCHES]
+    found = es.splitting_index(single, batches, F.cross_entropy, sweeps=60, signed=signed)
+    for name, each in exact.items():
+        ends = [(found[name], each), (found[name].upper, each.upper)] if signed else [(found[name], each)]
+        for one, other in ends:
+            error = (one.value - other.value).abs().max() / other.value.abs().max()
+            assert float(error) < 1e-5
 
 
 def test_the_network_is_left_as_it_was():
@@ -193,7 +209,6 @@ def test_the_network_is_left_as_it_was():
         ({"linear": "outgoing", "curvature": "producer"}, "use curvature='exact'"),
         ({"kink_beta": -1.0}, "kink_beta=-1.0 given"),
         ({"sweeps": 0}, "sweeps=0 given; at least 1"),
-        ({"signed": True}, "signed splitting is not in this version"),
     ],
 )
 def test_wrong_options_are_named(options, message):

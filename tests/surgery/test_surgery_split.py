@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import cycle, product
 
 import branched
 import cases
@@ -18,7 +18,9 @@ from energysplit.graph.channels import channel_map
 from energysplit.graph.edit import resized
 from energysplit.graph.layer_sizes import set_sizes
 from energysplit.graph.network import Role
+from energysplit.kinds import Copy, kinds
 from energysplit.surgery import function_error
+from energysplit.types import SplitIndex
 
 EVERY = [*cases.FAMILIES, *branched.FAMILIES]
 
@@ -55,10 +57,10 @@ def test_the_analysis_after_surgery_is_that_of_a_new_trace(family):
     assert [op.spans for op in after.ops] == [op.spans for op in again.ops]
 
 
-def naive(net: es.Network, name: str, tensor: Tensor, chosen, moves) -> Tensor:
-    """The new tensor, number by number: moves is a list of (role, group, step, direction)."""
+def naive(net: es.Network, name: str, tensor: Tensor, chosen, moves, mass: float) -> Tensor:
+    """The new tensor, number by number: moves is a list of (role, group, end, step, direction)."""
     slots = [slot for slot in net.slots if slot.tensor == name]
-    axes = []  # for each dimension: (old index, role, group, sign, share) of each new index
+    axes = []  # for each dimension: (old index, role, group, copy) of each new index
     for dim, size in enumerate(tensor.shape):
         axis = []
         at: dict[int, tuple] = {}
@@ -69,14 +71,15 @@ def naive(net: es.Network, name: str, tensor: Tensor, chosen, moves) -> Tensor:
         index = 0
         while index < size:
             if index not in at:
-                axis.append((index, None, None, 0, 1.0))
+                axis.append((index, None, None, Copy(1.0)))
                 index += 1
                 continue
             slot, channels = at[index]
             for channel in range(channels):
                 run = [index + channel * slot.span.block + k for k in range(slot.span.block)]
-                copies = [(1, 0.5), (-1, 0.5)] if channel in chosen.get(slot.group, []) else [(0, 1.0)]
-                axis += [(old, slot.role, slot.group, sign, share) for sign, share in copies for old in run]
+                kind = chosen.get(slot.group, {}).get(channel)
+                copies = (Copy(1.0),) if kind is None else kinds(mass)[kind].copies
+                axis += [(old, slot.role, slot.group, each) for each in copies for old in run]
             index += channels * slot.span.block
         axes.append(axis)
     made = torch.zeros([len(axis) for axis in axes], dtype=tensor.dtype)
@@ -84,33 +87,59 @@ def naive(net: es.Network, name: str, tensor: Tensor, chosen, moves) -> Tensor:
         here = [axis[i] for axis, i in zip(axes, place, strict=True)]
         old = tuple(entry[0] for entry in here)
         value = float(tensor[old])
-        for role, group, step, direction in moves:
-            value += sum(sign * step * float(direction[old]) for _, r, g, sign, _ in here if (r, g) == (role, group))
-        for _, role, _, _, share in here:
-            value *= share if role is Role.CONSUMER else 1.0
+        for role, group, end, step, direction in moves:
+            steps = sum(getattr(each, end) for _, r, g, each in here if (r, g) == (role, group))
+            value += steps * step * float(direction[old])
+        for _, role, _, each in here:
+            value *= each.share if role is Role.CONSUMER else 1.0
         made[place] = value
     return made
 
 
+@pytest.mark.parametrize("mass", [1.0, 2.5])
 @pytest.mark.parametrize("family", EVERY)
-def test_every_number_is_what_the_formula_says(family):
-    """All groups at once, each with its own step, producers, gates and consumers moving."""
+def test_every_number_is_what_the_formula_says(family, mass):
+    """All groups at once, each with its own step, producers, gates and consumers moving; all kinds of split."""
     net = branched.network(family)
     names = branched.splittable(net)
-    chosen = {name: [net.widths[name] - 1, 0] for name in names}
-    step = {name: 0.1 + 0.05 * number for number, name in enumerate(names)}
-    incoming, outgoing = branched.directions(net, "producers"), branched.directions(net, "consumers", seed=1)
-    after = es.split(net, chosen, incoming, step, outgoing)
+    ways, step, chosen = cycle(kinds(mass)), {}, {}
+    for number, name in enumerate(names):
+        chosen[name] = {channel: next(ways) for channel in (net.widths[name] - 1, 0, 1)}
+        step[name] = 0.1 + 0.05 * number
+    along = {
+        (Role.PRODUCER, "low"): branched.directions(net, "producers"),
+        (Role.CONSUMER, "low"): branched.directions(net, "consumers", seed=1),
+        (Role.PRODUCER, "high"): branched.directions(net, "producers", seed=2),
+        (Role.CONSUMER, "high"): branched.directions(net, "consumers", seed=3),
+    }
+    if mass == 1:
+        given = {"directions": along[Role.PRODUCER, "low"], "outgoing": along[Role.CONSUMER, "low"]}
+        plain = {name: list(channels) for name, channels in chosen.items()}
+        after = es.split(net, plain, step=step, **given)
+    else:
+        given = {"directions": {name: index_of(net, name, along) for name in names}, "mass": mass}
+        after = es.split(net, chosen, step=step, **given)
     made = dict([*after.module.named_parameters(), *after.module.named_buffers()])
     for name, tensor in (*net.module.named_parameters(), *net.module.named_buffers()):
         layer = name.removesuffix(".weight")
         moves = [
-            (role, group, step[group], directions[group][layer])
-            for role, directions in ((Role.PRODUCER, incoming), (Role.CONSUMER, outgoing))
+            (role, group, end, step[group], directions[group][layer])
+            for (role, end), directions in along.items()
             for group in names
             if layer in directions[group]
         ]
-        torch.testing.assert_close(made[name].detach(), naive(net, name, tensor.detach(), chosen, moves), msg=name)
+        expected = naive(net, name, tensor.detach(), chosen, moves, mass)
+        torch.testing.assert_close(made[name].detach(), expected, msg=name)
+
+
+def index_of(net: es.Network, group: str, along) -> SplitIndex:
+    """A group's index with these directions at both ends."""
+    zero = torch.zeros(net.widths[group], dtype=torch.float64)
+    upper = None
+    for end in ("high", "low"):
+        rows, columns = along[Role.PRODUCER, end][group], along[Role.CONSUMER, end][group]
+        upper = SplitIndex(zero, rows, None, zero, 1, "none", outgoing=columns, upper=upper)
+    return upper
 
 
 def test_copies_stand_next_to_the_original_and_move_apart():
@@ -233,17 +262,58 @@ def test_resized_gives_the_stated_widths(family):
     torch.testing.assert_close(logits(again), logits(net))
 
 
-@given(channels=st.integers(1, 12), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_channel_map_keeps_order_and_total_share(channels, data):
-    chosen = data.draw(st.lists(st.integers(0, channels - 1), unique=True))
-    found = channel_map("g", channels, chosen)
-    assert found.source.tolist() == sorted([*range(channels), *chosen])
-    share = torch.zeros(channels, dtype=torch.float64).index_add_(0, found.source, found.share)
-    signs = torch.zeros(channels, dtype=torch.float64).index_add_(0, found.source, found.sign)
-    assert share.tolist() == [1.0] * channels
-    assert signs.abs().max() == 0
+@given(channels=st.integers(1, 12), mass=st.floats(1.0, 5.0), data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_channel_map_keeps_order_total_share_and_the_mean(channels, mass, data):
+    numbers = st.lists(st.integers(0, channels - 1), unique=True)
+    chosen = {channel: data.draw(st.sampled_from(sorted(kinds(mass)))) for channel in data.draw(numbers)}
+    found = channel_map("g", channels, chosen, mass)
+    added = {channel: kinds(mass)[kind].added for channel, kind in chosen.items()}
+    assert found.source.tolist() == [c for c in range(channels) for _ in range(1 + added.get(c, 0))]
+
+    def by_channel(values: Tensor) -> Tensor:
+        return torch.zeros(channels, dtype=torch.float64).index_add_(0, found.source, values)
+
+    torch.testing.assert_close(by_channel(found.share), torch.ones(channels, dtype=torch.float64))
+    for end in ("low", "high"):
+        assert by_channel(found.share * found.moves(end)).abs().max() < 1e-12, "the first order vanishes"
+        factors = [getattr(kinds(mass)[chosen[c]], end) if c in chosen else 0.0 for c in range(channels)]
+        expected = torch.tensor(factors, dtype=torch.float64)
+        torch.testing.assert_close(by_channel(found.share * found.moves(end).square()), expected)
+    for channel in range(channels):
+        size = float(found.share[found.source == channel].abs().sum())
+        assert size == pytest.approx(mass if chosen.get(channel, "pair") != "pair" else 1.0)
     assert found.indices(3).tolist() == [c * 3 + k for c in found.source.tolist() for k in range(3)]
+
+
+def test_a_list_of_channels_is_one_of_pairs():
+    listed, named = channel_map("g", 5, [3, 0]), channel_map("g", 5, {0: "pair", 3: "pair"}, 2.0)
+    assert listed.source.tolist() == named.source.tolist() == [0, 0, 1, 2, 3, 3, 4]
+    assert listed.share.tolist() == named.share.tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5, 1]
+    assert listed.low.tolist() == named.low.tolist() == [1, -1, 0, 0, 1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "mass", "message"),
+    [
+        ({4: "pair"}, 1.0, r"group 'g': channels \[4\] given, 0 to 3 expected"),
+        (["a"], 1.0, r"channels \['a'\] given, 0 to 3 expected"),
+        ([0.5], 1.0, r"channels \[0.5\] given, 0 to 3 expected"),
+        (
+            {1: "quadruple"},
+            1.0,
+            "kind 'quadruple' of channel 1 has negative shares, which need a mass above 1; mass = 1",
+        ),
+        ({1: "quadrupel"}, 2.0, "no kind of split 'quadrupel' .channel 1.: did you mean 'quadruple'"),
+        ({1: "triple"}, 1.0, "no kind of split 'triple' .channel 1.: known: pair"),
+        ({1: "pair"}, 0.5, "mass = 0.5 given, a finite number of at least 1"),
+        ([1], float("nan"), "mass = nan given"),
+        ({True: "pair"}, 2.0, "not a mask"),
+    ],
+)
+def test_channel_map_names_what_is_wrong(chosen, mass, message):
+    with pytest.raises(es.InputError, match=message):
+        channel_map("g", 4, chosen, mass)
 
 
 @given(family=st.sampled_from(sorted(branched.FAMILIES)), data=st.data())

@@ -1,0 +1,47 @@
+"""Weighted sums over neurons of v^T S v, with the standard error that neurons' common images give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from energysplit.splitting.layout import Vectors
+from energysplit.splitting.operator import SplittingOperator
+
+
+def weighted_sums(
+    operator: SplittingOperator, ends: Sequence[Vectors], weightings: Sequence[Sequence[Vectors]]
+) -> list[tuple[float, float]]:
+    """For each weighting, the weighted sum of v^T S v over all neurons and all ends, and its standard error.
+
+    Args:
+        operator: S on the images.
+        ends: one vector of each neuron, for each end of the spectrum.
+        weightings: for each sum, for each end, group -> one weight a neuron; groups may be left out.
+
+    Error: over images. Neurons share images, and so do both ends, so their errors are correlated and do not add up as
+    squares; here each image's whole sum is one observation. NaN for a single image.
+    """
+    first = [0.0 for _ in weightings]
+    second = [0.0 for _ in weightings]
+    for held in operator.captures():
+        each = [
+            {name: held.images * parts for name, parts in operator.quadratic(held, vectors).items()} for vectors in ends
+        ]
+        for number, weighting in enumerate(weightings):
+            terms = [
+                parts[name] @ weights.to(parts[name])
+                for parts, by_group in zip(each, weighting, strict=True)
+                for name, weights in by_group.items()
+            ]
+            image = torch.stack(terms).sum(0)
+            first[number] += float(image.sum())
+            second[number] += float(image.square().sum())
+    n = operator.images
+    means = [total / n for total in first]
+    if n == 1:
+        return [(mean, float("nan")) for mean in means]
+    return [
+        (mean, (max(0.0, square / n - mean**2) / (n - 1)) ** 0.5) for mean, square in zip(means, second, strict=True)
+    ]
