@@ -1,32 +1,46 @@
 """Step by step with true prices: the best block for its price first (`fill`), or the best index first (`top_k`).
 
-Each step re-prices the whole network. A group's marginal prices change only when a group it shares a layer with has
-grown, so the others' are kept; what is bought is always priced afresh first.
+What a block costs is asked of the ledger when it is about to be bought; keys that went stale are computed again then.
+Where prices have steps, a longer step may be the cheaper one, so that those that end at aligned widths are tried too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from energysplit.allocation.lazy_queue import Keyed, LazyQueue
 from energysplit.allocation.problem import Blocks, Problem
 
-
-def merit(gain: float, relative_price: float) -> tuple[float, float]:
-    """The sort key of a block: gain per relative price, then gain. What costs nothing comes before all else."""
-    return (gain / relative_price if relative_price > 0 else math.inf, gain)
+_ALIGNED = (4, 8, 16, 32)
 
 
-def relative_price(problem: Problem, before: tuple[float, ...], after: tuple[float, ...]) -> float:
+def ratio(gain: float, relative_price: float) -> float:
+    """Gain per relative price; what costs nothing comes before all else."""
+    return gain / relative_price if relative_price > 0 else math.inf
+
+
+def relative_price(problem: Problem, before: Sequence[float], after: Sequence[float]) -> float:
     """A price difference summed over budgets, each as a fraction of its room; what gets cheaper counts as free."""
     return math.fsum(
         max(new - old, 0.0) / limit.scale for limit, old, new in zip(problem.limits, before, after, strict=True)
     )
 
 
-def changed(blocks: Blocks, group: str, by: int) -> Blocks:
-    """The choice with `by` more blocks in `group`."""
-    return {**blocks, group: blocks[group] + by}
+def steps(problem: Problem, group: str, count: int, sign: int) -> list[int]:
+    """Numbers of blocks to go to from `count`: the next one up (1) or down (-1), and the next of aligned widths."""
+    end = problem.most(group) if sign > 0 else 0
+    if count == end:
+        return []
+    found = [count + sign]
+    if group in problem.stepped:
+        for multiple in _ALIGNED:
+            place = found[-1]
+            while problem.width(group, place) % multiple and place != end:
+                place += sign
+            if place != found[-1]:
+                found.append(place)
+    return found
 
 
 def fill(problem: Problem, start: Blocks, closed: Collection[str] = ()) -> Blocks:
@@ -37,41 +51,36 @@ def fill(problem: Problem, start: Blocks, closed: Collection[str] = ()) -> Block
         start: a choice inside every budget.
         closed: groups to add nothing to.
     """
-    blocks, values = dict(start), problem.values(start)
-    known: dict[str, tuple[float, ...]] = {}
-    retried = False
+    blocks, ledger = dict(start), problem.ledger(start)
+    limits = [limit.limit for limit in problem.limits]
+
+    def key(name: str) -> Keyed | None:
+        best: Keyed | None = None
+        count = blocks[name]
+        for target in steps(problem, name, count, 1):
+            after = ledger.after(name, problem.width(name, target))
+            if any(value > limit for value, limit in zip(after, limits, strict=True)):
+                continue
+            gain = problem.gains[name][target] - problem.gains[name][count]
+            found = (-ratio(gain, relative_price(problem, ledger.values, after)), -gain), target
+            best = found if best is None or found < best else best
+        return best
+
+    queue = LazyQueue([name for name in problem.ends if name not in closed], key)
+    swept = True
     while True:
-        best: tuple[tuple[float, float], str] | None = None
-        for name in problem.order:
-            if name in closed or blocks[name] == problem.most(name):
-                continue
-            if name in known:
-                after = tuple(old + step for old, step in zip(values, known[name], strict=True))
-            else:
-                after = problem.values(changed(blocks, name, 1))
-                known[name] = tuple(new - old for new, old in zip(after, values, strict=True))
-            if any(new > limit.limit for new, limit in zip(after, problem.limits, strict=True)):
-                continue
-            key = merit(problem.block_gain(name, blocks[name]), relative_price(problem, values, after))
-            if best is None or key > best[0]:
-                best = (key, name)
-        if best is None:
-            if retried:
+        found = queue.pop()
+        if found is None:
+            if swept:
                 return blocks
-            # Kept differences carry rounding; the last word has a round of fresh ones.
-            known, retried = {}, True
+            # What did not fit before may fit now, where a price fell.
+            queue, swept = LazyQueue([name for name in problem.ends if name not in closed], key), True
             continue
-        name = best[1]
-        after = problem.values(changed(blocks, name, 1))
-        if any(new > limit.limit for new, limit in zip(after, problem.limits, strict=True)):
-            # The kept difference was too good; this one can't be chosen until something next to it grows.
-            known[name] = (math.inf,) * len(after)
-            continue
-        blocks[name] += 1
-        values = after
-        retried = False
+        name, blocks[found[0]] = found
+        ledger.set(name, problem.width(name, blocks[name]))
+        swept = False
         for neighbour in problem.neighbours[name]:
-            known.pop(neighbour, None)
+            queue.refresh(neighbour)
 
 
 def top_k(problem: Problem) -> Blocks:
@@ -80,17 +89,19 @@ def top_k(problem: Problem) -> Blocks:
     Source: Wu et al. 2019, arXiv 1910.02366 (splitting steepest descent).
     """
     ranked = sorted(
-        (
-            (-problem.block_gain(name, number) / (ends[number + 1] - ends[number]), place, name, number)
-            for place, (name, ends) in enumerate(problem.ends.items())
-            for number in range(len(ends) - 1)
-        ),
-    )
+        (-(problem.gains[name][number + 1] - problem.gains[name][number]) / (ends[number + 1] - ends[number]), place,
+         name, number)
+        for place, (name, ends) in enumerate(problem.ends.items())
+        for number in range(len(ends) - 1)
+    )  # fmt: skip
     blocks = problem.nothing
+    ledger = problem.ledger(blocks)
     for _, _, name, number in ranked:
-        # Blocks of a group rank in order up to rounding of their means; `max` keeps a swapped pair whole.
-        wanted = {**blocks, name: max(blocks[name], number + 1)}
-        if not problem.within(wanted):
+        # Blocks of a group need not rank in order (rounding, signed splits); `max` keeps what comes first whole.
+        wanted = max(blocks[name], number + 1)
+        after = ledger.after(name, problem.width(name, wanted))
+        if any(value > limit.limit for value, limit in zip(after, problem.limits, strict=True)):
             break
-        blocks = wanted
+        blocks[name] = wanted
+        ledger.set(name, problem.width(name, wanted))
     return fill(problem, blocks)

@@ -1,4 +1,4 @@
-"""Prices made linear: what each block costs near one choice, so that a knapsack solver can take over.
+"""Prices made linear: what each number of blocks costs near one choice, so that a knapsack solver can take over.
 
 Widths of neighbours multiply and measured tables have steps, so the price of a network is no sum over groups. Here it
 is made one: each group gets its own price profile, the whole-network price with the other groups held at a centre.
@@ -17,28 +17,40 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from energysplit.allocation.ledger import Ledger
 from energysplit.allocation.problem import Blocks, Problem
+from energysplit.allocation.profile import Rows, profile
 
-# Widths at which a profile is priced; between them it is linear. Groups with fewer blocks are priced at every one.
-_PROFILE_POINTS = 64
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """A knapsack: choose blocks between `low` and `high`, in order, so that the prices stay within `room`.
+    """A multiple-choice knapsack: of each group's columns (numbers of blocks) take one, within every row's room.
 
-    gains: group -> shape (high - low,). prices: group -> shape (rows, high - low), each block's price as a fraction of
-    its row's scale. room: shape (rows,), same fractions. rows: the budget's name and the scale (budget units) of each.
+    start: shape (groups + 1,), first column of each group. count: shape (columns,), the number of blocks. gain: shape
+    (columns,). matrix: shape (rows, columns), price against the group's first column as a fraction of its row's scale.
+    room: shape (rows,), same fractions. rows: the budget's name and the scale (budget units) of each row.
     """
 
-    low: Blocks
-    high: Blocks
-    gains: dict[str, NDArray[np.float64]]
-    prices: dict[str, NDArray[np.float64]]
-    room: NDArray[np.float64]
+    groups: tuple[str, ...]
+    start: NDArray[np.int64]
+    count: NDArray[np.int64]
+    gain: Array
+    matrix: sparse.csr_array
+    room: Array
     rows: tuple[tuple[str, float], ...]
-    fixed_gain: float
+
+    @property
+    def group_of(self) -> NDArray[np.int64]:
+        """Shape (columns,): number of the group of each column."""
+        return np.repeat(np.arange(len(self.groups)), np.diff(self.start))
+
+    def blocks(self, columns: NDArray[np.int64]) -> Blocks:
+        """The choice that takes these columns, one of each group."""
+        return {name: int(self.count[column]) for name, column in zip(self.groups, columns, strict=True)}
 
 
 def halfway(problem: Problem, blocks: Blocks) -> dict[str, int]:
@@ -57,52 +69,78 @@ def linearise(problem: Problem, centre: Mapping[str, int], anchor: Blocks, reach
         reach: fraction of a group's blocks the solution may move from the anchor, one block at least. Below 1 the
             anchor must be inside every budget.
     """
-    rows = [(limit, place) for limit in problem.limits for place in range(len(limit.rows(problem.widths)))]
-    scale = np.array([limit.scale for limit, _ in rows])
-    ceiling = np.array([limit.limit for limit, _ in rows])
-    low, high = {}, {}
-    for name, count in anchor.items():
-        distance = max(1, round(reach * problem.most(name))) if reach < 1 else problem.most(name)
-        low[name], high[name] = max(0, count - distance), min(problem.most(name), count + distance)
-
-    gains, prices = {}, {}
-    room = (ceiling - _rows(problem, problem.widths_at(anchor))) / scale
-    for name in problem.order:
-        profile = _profile(problem, name, centre, low[name], high[name], anchor[name]) / scale
-        prices[name] = np.diff(profile, axis=0).T
-        gains[name] = np.diff(np.array(problem.gains[name][low[name] : high[name] + 1]))
-        room = room + profile[anchor[name] - low[name]] - profile[0]
-    # From `low` = nothing, nothing is always inside. Otherwise the anchor is, and the model is exact there.
-    room = np.maximum(room, 0.0) if reach >= 1 else room
-    binding = np.zeros(len(rows), dtype=bool)
-    for table in prices.values():
-        binding |= np.any(table != 0, axis=1)
+    ledger = Ledger(problem.limits, problem.touched, centre)
+    counts = {name: _window(count, problem.most(name), reach) for name, count in anchor.items()}
+    entries = _Entries(problem, anchor)
+    for name, window in counts.items():
+        place = anchor[name] - window.start
+        every = problem.every_width(name)
+        rows = profile(ledger, name, every[window.start : window.stop], place)
+        entries.add(rows, place)
+    lengths = [len(window) for window in counts.values()]
+    matrix, room, rows_kept = entries.assembled(reach >= 1)
     return LinearModel(
-        low,
-        high,
-        gains,
-        {name: table[binding] for name, table in prices.items()},
-        room[binding],
-        tuple((limit.name, limit.scale) for (limit, _), keep in zip(rows, binding, strict=True) if keep),
-        problem.gain_at(low),
+        tuple(counts),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([[0], *(np.array(window) for window in counts.values())])[1:].astype(np.int64),
+        np.concatenate([[0.0], *(np.array(problem.gains[name])[list(window)] for name, window in counts.items())])[1:],
+        matrix,
+        room,
+        rows_kept,
     )
 
 
-def _rows(problem: Problem, widths: Mapping[str, int]) -> NDArray[np.float64]:
-    return np.array([value for limit in problem.limits for value in limit.rows(widths)], dtype=np.float64)
+def _window(count: int, most: int, reach: float) -> range:
+    distance = max(1, round(reach * most)) if reach < 1 else most
+    return range(max(0, count - distance), min(most, count + distance) + 1)
 
 
-def _profile(
-    problem: Problem, group: str, centre: Mapping[str, int], low: int, high: int, anchor: int
-) -> NDArray[np.float64]:
-    """Prices, shape (high - low + 1, rows), of the network at `centre` with `low` to `high` blocks in `group`."""
-    ends = np.array(problem.ends[group][low : high + 1])
-    if len(ends) <= _PROFILE_POINTS:
-        points = np.arange(len(ends))
-    else:
-        spread = np.linspace(0, len(ends) - 1, _PROFILE_POINTS).round().astype(int)
-        points = np.unique(np.append(spread, anchor - low))
-    width = problem.widths[group]
-    priced = np.array([_rows(problem, {**centre, group: width + int(ends[point])}) for point in points])
-    # Priced at the points, linear in the number of neurons between them.
-    return np.stack([np.interp(ends, ends[points], column) for column in priced.T], axis=1)
+class _Entries:
+    """The rows of a model while groups are added to it."""
+
+    def __init__(self, problem: Problem, anchor: Blocks) -> None:
+        self.limits = problem.limits
+        at = problem.ledger(anchor)
+        self.number: dict[tuple[int, str], int] = {}
+        self.room: list[float] = []
+        for place, limit in enumerate(problem.limits):
+            values = at.by_layer(place) if limit.pricer.combine == "max" else {"": at.values[place]}
+            for layer, value in values.items():
+                self.number[place, layer] = len(self.room)
+                self.room.append(limit.limit - value)
+        self.scale = [self.limits[place].scale for place, _ in self.number]
+        self.columns = 0
+        self.parts: list[tuple[int, int, Array]] = []  # row, first column, prices
+
+    def add(self, rows: list[Rows], anchor: int) -> None:
+        """The columns of one more group."""
+        length = 0
+        for place, found in enumerate(rows):
+            for layer, values in found.items():
+                number, length = self.number[place, layer], len(values)
+                self.room[number] += float(values[anchor] - values[0])
+                self.parts.append((number, self.columns, values - values[0]))
+        self.columns += length
+
+    def assembled(self, from_nothing: bool) -> tuple[sparse.csr_array, Array, tuple[tuple[str, float], ...]]:
+        """Matrix, room and rows, without the rows that no choice can pass."""
+        scale = np.array(self.scale)
+        room = np.array(self.room) / scale
+        # From no blocks anywhere, nothing is always inside. Otherwise the anchor is, and the model is exact there.
+        room = np.maximum(room, 0.0) if from_nothing else room
+        most = np.zeros(len(room))
+        for number, _, values in self.parts:
+            most[number] += max(0.0, float(values.max())) / scale[number]
+        kept = np.flatnonzero(most > room)
+        place = {int(number): new for new, number in enumerate(kept)}
+        parts = [
+            (place[number], first, values / scale[number]) for number, first, values in self.parts if number in place
+        ]
+        data = np.concatenate([np.zeros(0), *(values for _, _, values in parts)])
+        rows = np.concatenate([np.zeros(0, int), *(np.full(len(values), number) for number, _, values in parts)])
+        columns = np.concatenate(
+            [np.zeros(0, int), *(np.arange(first, first + len(values)) for _, first, values in parts)]
+        )
+        matrix = sparse.csr_array((data, (rows, columns)), shape=(len(kept), self.columns))
+        names = [self.limits[place].name for place, _ in self.number]
+        return matrix, room[kept], tuple((names[number], float(scale[number])) for number in kept)

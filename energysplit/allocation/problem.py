@@ -1,22 +1,25 @@
-"""What can be bought and what it brings: blocks of neurons, best first, in every group.
+"""What can be bought and what it brings: blocks of channels, best first, in every group.
 
-Within a group all neurons have one price, so a choice is a number of blocks per group. Without alignment a block is a
-neuron. With `multiple_of = m` (one for all groups, or one by group) the first block of a group fills its width up to
-the next multiple of m and each further one adds m. A neuron is split once a stage at most, and only where its index is
-below zero.
+Within a group all channels have one price, so a choice is a number of blocks per group. Without alignment a block is a
+channel. With `multiple_of = m` (one for all groups, or one by group) the first block of a group fills its width up to
+the next multiple of m and each further one adds m. A neuron is split once a stage at most, and only where that pays.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from energysplit.allocation.bounds import ceilings
 from energysplit.allocation.budgets import Limit, resolve
+from energysplit.allocation.ledger import Ledger, Touched
+from energysplit.allocation.offers import Offer, offer
+from energysplit.allocation.profile import straight
 from energysplit.allocation.reach import within_tables
 from energysplit.errors import InputError, nearest
-from energysplit.types import Budget, Cost, Priceable, SplitIndex
+from energysplit.types import Budget, Cost, GroupBound, Priceable, SplitIndex
 
 Blocks = dict[str, int]
 """Group -> number of blocks bought, for every group of the problem."""
@@ -26,86 +29,95 @@ Blocks = dict[str, int]
 class Problem:
     """An allocation problem.
 
-    widths: present width of every group of the network. order: group -> neurons with an index below zero, best first;
-    only groups of which at least one block can be bought. ends: group -> neurons bought after 0, 1, 2, ... blocks.
-    gains: group -> gain after 0, 1, 2, ... blocks (sum of -index times the group's weight, above zero each). unknown:
-    neurons left out because their index is NaN. short: whether some group has good neurons, but fewer than its first
-    block takes. multiples: group -> what its width becomes a multiple of, for groups that have good neurons.
-    unmeasured: group -> why it can't grow as far as it has good neurons, where a measured table ends before.
+    widths: present width of every group of the network. offers: of the groups of which a block can be bought. ends:
+    group -> channels added after 0, 1, 2, ... blocks. gains: group -> gain after 0, 1, 2, ... blocks (times the group's
+    weight), rising. limits: the budgets. unknown: neurons left out because their index is NaN. short: whether some
+    group has good neurons, but not enough for its first block. multiples: group -> what its width becomes a multiple
+    of, for groups that have good neurons. unmeasured: group -> why it can't grow as far as it has good neurons, where a
+    measured table ends before. bounded: groups that would grow further but for a bound on them. mass: of signed splits.
     """
 
     net: Priceable
     widths: dict[str, int]
-    order: dict[str, tuple[int, ...]]
+    offers: dict[str, Offer]
     ends: dict[str, tuple[int, ...]]
     gains: dict[str, tuple[float, ...]]
     limits: tuple[Limit, ...]
-    unknown: int
-    short: bool
-    multiples: dict[str, int]
-    unmeasured: dict[str, str]
+    unknown: int = 0
+    short: bool = False
+    multiples: dict[str, int] = field(default_factory=dict)
+    unmeasured: dict[str, str] = field(default_factory=dict)
+    bounded: frozenset[str] = frozenset()
+    mass: float = 1.0
+
+    def under(self, limits: Sequence[Limit]) -> Problem:
+        """The same problem under other limits with the same providers, of which some may be left out."""
+        return replace(self, limits=tuple(limits))
 
     @property
     def nothing(self) -> Blocks:
         """The choice that buys nothing."""
-        return dict.fromkeys(self.order, 0)
+        return dict.fromkeys(self.ends, 0)
+
+    @property
+    def everything(self) -> Blocks:
+        """The choice that buys all there is."""
+        return {name: self.most(name) for name in self.ends}
 
     def most(self, group: str) -> int:
         """Number of blocks there are to buy in `group`."""
         return len(self.ends[group]) - 1
 
+    def width(self, group: str, count: int) -> int:
+        """Width of a group after buying `count` blocks."""
+        return self.widths[group] + self.ends[group][count]
+
+    def every_width(self, group: str) -> list[int]:
+        """Widths of a group after 0, 1, 2, ... blocks."""
+        return [self.widths[group] + added for added in self.ends[group]]
+
     def widths_at(self, blocks: Mapping[str, int]) -> dict[str, int]:
         """Widths of all groups after buying `blocks`."""
-        return {**self.widths, **{name: self.widths[name] + self.ends[name][count] for name, count in blocks.items()}}
+        return {**self.widths, **{name: self.width(name, count) for name, count in blocks.items()}}
 
     def gain_at(self, blocks: Mapping[str, int]) -> float:
         """Predicted gain of `blocks`."""
         return math.fsum(self.gains[name][count] for name, count in blocks.items())
 
-    def block_gain(self, group: str, number: int) -> float:
-        """Gain of block `number` (from 0) of `group`."""
-        return self.gains[group][number + 1] - self.gains[group][number]
+    def ledger(self, blocks: Mapping[str, int]) -> Ledger:
+        """The prices of the network with `blocks`, to go on from."""
+        return Ledger(self.limits, self.touched, self.widths_at(blocks))
 
     def within(self, blocks: Mapping[str, int]) -> bool:
         """Whether the network with `blocks`, re-priced as a whole, is inside every budget."""
         widths = self.widths_at(blocks)
         return all(limit.pricer.value(widths) <= limit.limit for limit in self.limits)
 
-    def values(self, blocks: Mapping[str, int]) -> tuple[float, ...]:
-        """Price of the whole network with `blocks`, in the order of `limits`."""
-        widths = self.widths_at(blocks)
-        return tuple(limit.pricer.value(widths) for limit in self.limits)
-
     def prices(self, blocks: Mapping[str, int]) -> dict[str, Cost]:
         """Budget name -> price of the whole network with `blocks`."""
         widths = self.widths_at(blocks)
         return {limit.name: limit.pricer.price(widths) for limit in self.limits}
 
-    def split(self, blocks: Mapping[str, int]) -> dict[str, list[int]]:
-        """Group -> sorted neuron numbers to split; groups that grow only."""
-        return {name: sorted(self.order[name][: self.ends[name][count]]) for name, count in blocks.items() if count > 0}
+    def bought(self, blocks: Mapping[str, int]) -> dict[str, dict[int, str]]:
+        """Group -> neuron -> kind of its split; groups that grow only."""
+        return {name: self.offers[name].bought(self.ends[name][count]) for name, count in blocks.items() if count > 0}
 
     @cached_property
-    def neighbours(self) -> dict[str, frozenset[str]]:
-        """Group -> groups whose marginal prices may change when it grows, itself included.
+    def touched(self) -> Touched:
+        """The layers whose prices change with each group."""
+        return Touched(self.limits)
 
-        Layers add up, so only groups that share a layer matter. Under a maximum all do.
-        """
-        if any(limit.pricer.combine == "max" for limit in self.limits):
-            return dict.fromkeys(self.order, frozenset(self.order))
-        present = self.net.cases(self.widths)
-        touched = {
-            name: {
-                layer
-                for layer, case in self.net.cases({**self.widths, name: self.widths[name] + 1}).items()
-                if case != present.get(layer)
-            }
-            for name in self.order
-        }
-        return {
-            name: frozenset(other for other in self.order if other == name or touched[name] & touched[other])
-            for name in self.order
-        }
+    @cached_property
+    def neighbours(self) -> dict[str, tuple[str, ...]]:
+        """Group -> groups of the problem whose marginal prices may change when it grows, itself included."""
+        found = self.touched.neighbours(self.limits)
+        return {name: tuple(other for other in found.get(name, {name}) if other in self.ends) for name in self.ends}
+
+    @cached_property
+    def stepped(self) -> frozenset[str]:
+        """Groups whose prices are no straight line over their width: to them a longer step may be the cheaper one."""
+        ledger = self.ledger(self.nothing)
+        return frozenset(name for name in self.ends if not straight(ledger, name, self.every_width(name)))
 
 
 def build(
@@ -116,6 +128,9 @@ def build(
     multiple_of: int | Mapping[str, int] = 1,
     weights: Mapping[str, float] | None = None,
     seed_price: Mapping[str, float] | None = None,
+    risk: float = 0.0,
+    mass: float = 1.0,
+    bounds: Mapping[str, GroupBound] | None = None,
 ) -> Problem:
     """The allocation problem of a network, its indices and its budgets.
 
@@ -127,9 +142,12 @@ def build(
             number for all.
         weights: group -> factor on its gains (step sizes that differ by group), 1 where missing.
         seed_price: see `budgets.resolve`.
+        risk: see `offers.offer`.
+        mass: see `offers.offer`.
+        bounds: see `bounds.ceilings`.
 
     Raises:
-        InputError: unknown group, as many indices as neurons not given, or a weight or multiple out of range.
+        InputError: unknown group, as many indices as neurons not given, or an argument out of range.
         BudgetError: see `budgets.resolve`.
     """
     widths = dict(net.widths)
@@ -139,52 +157,72 @@ def build(
         for name in given:
             if name not in widths:
                 raise InputError(f"{what}: no group {name!r} in this network; {nearest(name, widths)}")
+    _check(weights, multiples, multiples is multiple_of, risk)
+    most = ceilings(bounds or {}, net.groups)
+    limits = resolve(net, budgets, seed_price)
+
+    offers: dict[str, Offer] = {}
+    ends: dict[str, tuple[int, ...]] = {}
+    used: dict[str, int] = {}
+    bounded, unknown, short = set(), 0, False
+    for name, group in net.groups.items():
+        if not group.splittable or name not in index:
+            continue
+        found = offer(name, index[name], widths[name], mass=mass, risk=risk)
+        unknown += found.unknown
+        if weights.get(name, 1.0) == 0 or len(found.gain) == 1:  # a weight of 0 buys nothing
+            continue
+        used[name] = multiples.get(name, 1)
+        free = _ends(found, widths[name], used[name], math.inf)
+        stops = _ends(found, widths[name], used[name], most.get(name, math.inf))
+        short = short or len(free) == 1
+        if len(stops) < len(free):
+            bounded.add(name)
+        if len(stops) > 1:
+            offers[name], ends[name] = found, stops
+    ends, unmeasured = within_tables(widths, ends, limits)
+    ends = {name: stops for name, stops in ends.items() if len(stops) > 1}
+    gains = {
+        name: tuple((float(weights.get(name, 1.0)) * offers[name].gain[list(stops)]).tolist())
+        for name, stops in ends.items()
+    }
+    offers = {name: offers[name] for name in ends}
+    return Problem(
+        net,
+        widths,
+        offers,
+        ends,
+        gains,
+        limits,
+        unknown=unknown,
+        short=short,
+        multiples=used,
+        unmeasured=unmeasured,
+        bounded=frozenset(bounded),
+        mass=float(mass),
+    )
+
+
+def _check(weights: Mapping[str, float], multiples: Mapping[str, int], by_group: bool, risk: float) -> None:
+    """Refuse numbers out of range."""
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise InputError(f"weight of group {name!r} is {weight!r}; expected a finite number of at least 0")
     for name, multiple in multiples.items():
         if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
-            where = f" of group {name!r}" if multiples is multiple_of else ""
+            where = f" of group {name!r}" if by_group else ""
             raise InputError(f"multiple_of{where} is {multiple!r}; expected a whole number of at least 1")
-    limits = resolve(net, budgets, seed_price)
-
-    order: dict[str, tuple[int, ...]] = {}
-    ends: dict[str, tuple[int, ...]] = {}
-    gains: dict[str, tuple[float, ...]] = {}
-    used: dict[str, int] = {}
-    unknown, short = 0, False
-    for name, group in net.groups.items():
-        if not group.splittable or name not in index:
-            continue
-        values = _values(name, index[name], widths[name])
-        unknown += sum(math.isnan(value) for value in values)
-        weight = float(weights.get(name, 1.0))
-        # Sorted is stable: neurons with equal indices keep their order. A weight of 0 buys nothing.
-        good = sorted((i for i, value in enumerate(values) if value < 0 < weight), key=lambda i: values[i])
-        stops = _ends(widths[name], len(good), multiples.get(name, 1))
-        if good:
-            used[name] = multiples.get(name, 1)
-        short = short or (bool(good) and len(stops) == 1)
-        if len(stops) > 1:
-            order[name], ends[name] = tuple(good), stops
-            gains[name] = tuple(weight * math.fsum(-values[i] for i in good[:stop]) for stop in stops)
-    ends, unmeasured = within_tables(widths, ends, limits)
-    for name, stops in list(ends.items()):
-        gains[name] = gains[name][: len(stops)]
-        if len(stops) == 1:
-            del order[name], ends[name], gains[name]
-    return Problem(net, widths, order, ends, gains, limits, unknown, short, used, unmeasured)
+    if isinstance(risk, bool) or not isinstance(risk, int | float) or not math.isfinite(risk) or risk < 0:
+        raise InputError(f"risk = {risk!r} given; expected a finite number of standard errors, at least 0")
 
 
-def _values(name: str, index: SplitIndex, channels: int) -> list[float]:
-    values = [float(value) for value in index.value.tolist()]
-    if len(values) != channels:
-        raise InputError(f"index of group {name!r} has {len(values)} values, but the group has {channels} neurons")
-    if any(value == -math.inf for value in values):
-        raise InputError(f"index of group {name!r} holds minus infinity; expected finite numbers")
-    return values
-
-
-def _ends(width: int, purchasable: int, multiple_of: int) -> tuple[int, ...]:
-    first = -width % multiple_of or multiple_of
-    return (0, *range(first, purchasable + 1, multiple_of))
+def _ends(found: Offer, width: int, multiple_of: int, ceiling: float) -> tuple[int, ...]:
+    """Channels added after each block: each count that ends at a multiple and brings more than all smaller ones."""
+    ends, best = [0], 0.0
+    for count in range(-width % multiple_of or multiple_of, len(found.gain), multiple_of):
+        if width + count > ceiling:
+            break
+        if found.gain[count] > best:
+            ends.append(count)
+            best = float(found.gain[count])
+    return tuple(ends)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from energysplit.allocation.greedy import changed, fill, merit
+from energysplit.allocation.greedy import fill, ratio, steps
+from energysplit.allocation.lazy_queue import Keyed, LazyQueue
 from energysplit.allocation.problem import Blocks, Problem
 from energysplit.costs import amount
 from energysplit.errors import CheckFailed
 
-# Passes of `improve`; each costs some 4 x groups x groups whole-network prices.
+# Passes of `improve`, and groups up to which it is tried; each pass prices some 4 x groups x groups blocks.
 _PASSES = 10
+_MOST_GROUPS = 150
 _BETTER = 1e-9
 
 
@@ -24,31 +26,32 @@ def shrink(problem: Problem, start: Blocks, closed: Collection[str] = ()) -> Blo
     Only the budgets that are passed count as a price. Returns None if all but the `closed` groups' blocks are dropped
     and it still does not fit.
     """
-    blocks, values = dict(start), problem.values(start)
-    known: dict[str, tuple[float, ...]] = {}
-    while any(value > limit.limit for value, limit in zip(values, problem.limits, strict=True)):
-        worst: tuple[tuple[float, float], str] | None = None
-        for name, count in blocks.items():
-            if count == 0 or name in closed:
-                continue
-            if name not in known:
-                after = problem.values(changed(blocks, name, -1))
-                known[name] = tuple(old - new for old, new in zip(values, after, strict=True))
+    blocks, ledger = dict(start), problem.ledger(start)
+
+    def key(name: str) -> Keyed | None:
+        best: Keyed | None = None
+        count = blocks[name]
+        for target in steps(problem, name, count, -1):
+            after = ledger.after(name, problem.width(name, target))
             saved = math.fsum(
-                max(step, 0.0) / limit.scale
-                for step, value, limit in zip(known[name], values, problem.limits, strict=True)
-                if value > limit.limit
+                max(old - new, 0.0) / limit.scale
+                for old, new, limit in zip(ledger.values, after, problem.limits, strict=True)
+                if old > limit.limit
             )
-            key = merit(problem.block_gain(name, count - 1), saved)
-            if worst is None or key < worst[0]:
-                worst = (key, name)
-        if worst is None:
+            lost = problem.gains[name][count] - problem.gains[name][target]
+            found = (ratio(lost, saved), lost), target
+            best = found if best is None or found < best else best
+        return best
+
+    queue = LazyQueue([name for name in problem.ends if name not in closed], key)
+    while not ledger.inside():
+        found = queue.pop()
+        if found is None:
             return None
-        name = worst[1]
-        blocks[name] -= 1
-        values = problem.values(blocks)
+        name, blocks[found[0]] = found
+        ledger.set(name, problem.width(name, blocks[name]))
         for neighbour in problem.neighbours[name]:
-            known.pop(neighbour, None)
+            queue.refresh(neighbour)
     return blocks
 
 
@@ -65,13 +68,13 @@ def improve(problem: Problem, start: Blocks) -> Blocks:
     Forced in: the others shrink until it fits. Forced out: the others fill the room. Repeated until nothing helps.
     """
     best, gain = start, problem.gain_at(start)
-    for _ in range(_PASSES):
+    for _ in range(_PASSES if len(problem.ends) <= _MOST_GROUPS else 0):
         before = gain
-        for name in problem.order:
+        for name in problem.ends:
             for by in (1, -1):
                 if not 0 <= best[name] + by <= problem.most(name):
                     continue
-                trial = shrink(problem, changed(best, name, by), closed=(name,))
+                trial = shrink(problem, {**best, name: best[name] + by}, closed=(name,))
                 if trial is None:
                     continue
                 trial = fill(problem, fill(problem, trial, closed=(name,)))

@@ -8,22 +8,23 @@ asks the provider only for layer cases it has not seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from energysplit.costs.registry import cost_provider, provider_name
 from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.types import Cost, CostProvider, LayerCase, Priceable
 
-# Whole-network values kept by widths; a bound on memory (some 100 bytes each), far above what one allocation asks for.
-_KEPT_VALUES = 200_000
+# Values of layers kept by their widths; a bound on memory (some 200 bytes each), far above what allocations ask for.
+_KEPT_VALUES = 2_000_000
 
 
 class NetworkPricer:
     """Prices one network at any widths with one provider.
 
     Args:
-        net: the network; only `groups`, `widths`, and `cases(widths)` or, where the provider prices every operation,
-            `operations(widths)` are used.
+        net: the network; only what `Priceable` has is used: of `operations` where the provider prices every one, of
+            `cases` elsewhere.
         provider: an object with `price`, or a name `cost_provider` knows.
 
     Raises:
@@ -36,12 +37,18 @@ class NetworkPricer:
         self.name = provider_name(provider)
         self.unit = self.provider.unit
         self.combine = getattr(self.provider, "combine", "sum")
-        self._cases = net.operations if getattr(self.provider, "every_operation", False) else net.cases
+        self._operations = bool(getattr(self.provider, "every_operation", False))
+        self._cases = net.operations if self._operations else net.cases
         self._overhead = overhead_of(self.provider)
         self._network_error = _network_error_of(self.provider, self.name)
         self._present = dict(net.widths)
         self._costs: dict[LayerCase, Cost] = {}
-        self._values: dict[tuple[int, ...], float] = {}
+        self._values: dict[tuple[object, ...], float] = {}
+
+    @cached_property
+    def follows(self) -> dict[str, tuple[str, ...]]:
+        """Layer name -> the groups whose widths its price depends on."""
+        return self.net.follows(self._operations)
 
     def layers(self, widths: Mapping[str, int] | None = None) -> dict[str, Cost]:
         """Layer name -> price of that layer, at the present widths or at others.
@@ -75,16 +82,26 @@ class NetworkPricer:
         return Cost(value, self.unit, low, high, source)
 
     def value(self, widths: Mapping[str, int]) -> float:
-        """`price(widths).value`, remembered by widths."""
-        key = tuple({**self._present, **widths}.values())
+        """`price(widths).value`, from remembered layers."""
+        full = self._full(widths)
+        return self.total(self.layer_value(name, full) for name in self.follows)
+
+    def total(self, layers: Iterable[float]) -> float:
+        """The price of a network from those of all its layers."""
+        values = list(layers)
+        if self._overhead is not None and values:
+            values.append(self._overhead.value)
+        # Plus 0.0: no layers cost 0, not -0.
+        return (max(values, default=0.0) if self.combine == "max" else math.fsum(values)) + 0.0
+
+    def layer_value(self, name: str, widths: Mapping[str, int]) -> float:
+        """The price of one layer; `widths` needs the groups that it follows."""
+        key = (name, *[widths[group] for group in self.follows[name]])
         known = self._values.get(key)
         if known is None:
             if len(self._values) >= _KEPT_VALUES:
                 self._values.clear()
-            values = [cost.value for cost in self.layers(widths).values()]
-            if self._overhead is not None and values:
-                values.append(self._overhead.value)
-            known = (max(values, default=0.0) if self.combine == "max" else math.fsum(values)) + 0.0
+            known = self._layer(name, self.net.case(name, widths, self._operations)).value
             self._values[key] = known
         return known
 

@@ -52,6 +52,25 @@ class Chain:
         cases["fc"] = LayerCase("linear", before * size * size, widths["fc"], bias=True)
         return cases
 
+    def operations(self, widths: Mapping[str, int] | None = None) -> dict[str, LayerCase]:
+        """The same: nothing without weights is in it."""
+        return self.cases(widths)
+
+    def follows(self, operations: bool = False) -> dict[str, tuple[str, ...]]:
+        """The groups that each layer reads and writes."""
+        found, before = {}, ()
+        for place in range(len(self.channels)):
+            name = f"conv{place}"
+            found[name] = (*before, name)
+            if self.depthwise:
+                found[f"{name}.dw"] = (name,)
+            before = (name,)
+        return {**found, "fc": (*before, "fc")}
+
+    def case(self, name: str, widths: Mapping[str, int], operations: bool = False) -> LayerCase:
+        """One of them."""
+        return self.cases(widths)[name]
+
 
 @pytest.fixture(scope="session")
 def chain() -> Callable[..., Chain]:

@@ -182,7 +182,9 @@ def test_a_failed_solve_is_an_error(method: str, chain: Callable, indices: Calla
     net = chain([5, 4])
     with (
         mock.patch.object(cvxpy.Problem, "status", new_callable=mock.PropertyMock, return_value="user_limit"),
-        pytest.raises(SolverFailed, match=r"of \d+ blocks under 1 prices: HiGHS ended with status 'user_limit'"),
+        pytest.raises(
+            SolverFailed, match=r"of \d+ choices in 2 groups under 1 prices: HiGHS ended with status 'user_limit'"
+        ),
     ):
         allocate(net, indices(net, 0), [Budget("macs", "2x")], method=method)
     with (

@@ -1,4 +1,4 @@
-"""How good the choices are: against every choice there is, against the relaxation, against each other."""
+"""How good the choices are: against the relaxation, and the methods against each other and every choice there is."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LinearToo(Linear):
 def best_gain(problem: Problem) -> float:
     """The largest gain over every choice inside the budgets."""
     best = 0.0
-    for counts in itertools.product(*(range(problem.most(name) + 1) for name in problem.order)):
-        blocks = dict(zip(problem.order, counts, strict=True))
+    for counts in itertools.product(*(range(problem.most(name) + 1) for name in problem.ends)):
+        blocks = dict(zip(problem.ends, counts, strict=True))
         gain = problem.gain_at(blocks)
         if gain > best and problem.within(blocks):
             best = gain
@@ -71,14 +71,6 @@ def shortfalls(request: pytest.FixtureRequest, chain: Callable, indices: Callabl
             assert gain <= best * (1 + 1e-12)
             result[method].append(1 - gain / best if best > 0 else 0.0)
     return result
-
-
-def test_milp_against_every_choice(shortfalls: dict[str, list[float]]) -> None:
-    found = shortfalls["milp"]
-    close = sum(shortfall <= 0.005 for shortfall in found) / len(found)
-    assert close >= 0.85, f"within 0.5 % of the best choice on {close:.0%} of networks"
-    assert sum(found) / len(found) <= 0.005
-    assert max(found) <= 0.1
 
 
 def test_milp_is_never_below_greedy_and_top_k_and_rarely_below_lp(shortfalls: dict[str, list[float]]) -> None:

@@ -38,7 +38,7 @@ class Widest:
 BUDGETS = st.one_of(
     FACTORS.map(lambda limit: [Budget("macs", limit)]),
     st.tuples(FACTORS, FACTORS).map(lambda pair: [Budget("macs", pair[0], "stage"), Budget("params", pair[1])]),
-    st.tuples(FACTORS, FACTORS).map(lambda pair: [Budget("macs", pair[0], "stage"), Budget("macs", pair[1])]),
+    st.tuples(FACTORS, FACTORS).map(lambda pair: [Budget("macs", min(pair), "stage"), Budget("macs", max(pair))]),
     FACTORS.map(lambda limit: [Budget(Steps(), limit)]),
     st.tuples(FACTORS, FACTORS).map(lambda pair: [Budget(Widest(), pair[0]), Budget("params", pair[1])]),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import device_tables
 import pytest
+from priceable import EveryLayerFollowsAll
 
 from energysplit.costs import cost_provider, names
 from energysplit.types import WEIGHTLESS, Cost, CostProvider, LayerCase, SplitGroup
@@ -53,7 +54,7 @@ OPERATIONS = {
 }
 
 
-class Listed:
+class Listed(EveryLayerFollowsAll):
     """A network that is a list of operations."""
 
     def __init__(self, cases: list[LayerCase]) -> None:

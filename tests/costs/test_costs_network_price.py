@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from priceable import EveryLayerFollowsAll
 from torch import nn
 
 from energysplit.costs import NetworkPricer, amount, cost_provider, marginal_price, price
@@ -17,7 +18,7 @@ from energysplit.types import Cost, LayerCase, SplitGroup
 
 
 @dataclass(frozen=True)
-class TwoLayers:
+class TwoLayers(EveryLayerFollowsAll):
     """Convolution, depthwise convolution, linear; one splittable group and the classes."""
 
     width: int = 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from priceable import EveryLayerFollowsAll
 
 from energysplit.costs import NetworkPricer, cost_provider
 from energysplit.errors import InputError
@@ -15,7 +16,7 @@ ADD = LayerCase("add", 8, 8, groups=8, in_size=(6, 6), out_size=(6, 6), live=3 *
 LAST = LayerCase("linear", 8, 10, live=18)
 
 
-class Net:
+class Net(EveryLayerFollowsAll):
     """A network of three operations, one of them without weights."""
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from priceable import EveryLayerFollowsAll
 
 from energysplit.costs import cost_provider
 from energysplit.costs.network_price import NetworkPricer
@@ -104,7 +105,7 @@ def test_overhead_and_error_of_networks() -> None:
 
 
 def test_a_network_is_priced_with_all_of_it() -> None:
-    class Net:
+    class Net(EveryLayerFollowsAll):
         def __init__(self) -> None:
             self.groups: dict = {}
             self.widths: dict[str, int] = {}

@@ -1,0 +1,74 @@
+"""What an allocation came to, in sentences: what is split, what is left of each budget and why it is left."""
+
+from __future__ import annotations
+
+from energysplit.allocation.exhaustive import choices
+from energysplit.allocation.problem import Problem
+from energysplit.allocation.search import Found
+from energysplit.costs import amount
+
+
+def status(problem: Problem, found: Found, gap: float) -> str:
+    """What happened, in a few sentences.
+
+    Args:
+        problem: what was solved.
+        found: its solution.
+        gap: relative distance to the bound of the linear relaxation.
+    """
+    blocks = found.blocks
+    if not problem.ends:
+        return f"{_nothing(problem)}{_left_out(problem)}"
+    used = ", ".join(
+        f"{limit.name!r} at {amount(price.value, price.unit)} of {amount(limit.limit, price.unit)}"
+        for limit, price in zip(problem.limits, problem.prices(blocks).values(), strict=True)
+    )
+    multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
+    step = "neuron" if multiple == "1" else f"block up to a multiple of {multiple}"
+    neurons = sum(len(kinds) for kinds in problem.bought(blocks).values())
+    if neurons == 0:
+        return (
+            f"Nothing fits: splitting one more {step} of any group would exceed a budget ({used}).{_left_out(problem)}"
+        )
+    groups = sum(count > 0 for count in blocks.values())
+    if blocks == problem.everything:
+        rest = "every neuron worth splitting is split, what is left of the budgets buys nothing more"
+    else:
+        rest = f"no further {step} fits"
+    how = f"{gap:.2%} below the bound of the linear relaxation"
+    if found.all_tried:
+        how += f", the best of all {choices(problem):,} choices"
+    return (
+        f"{_count(neurons, 'neuron')} of {_count(groups, 'group')} to be split, {used}; {rest}; {how}."
+        f"{_left_out(problem)}"
+    )
+
+
+def _nothing(problem: Problem) -> str:
+    """Why there is nothing to buy at all."""
+    if problem.short:
+        multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
+        return (
+            "Nothing to split: no group has enough neurons with an index below zero to end at a multiple of "
+            f"{multiple}."
+        )
+    if problem.bounded:
+        return "Nothing to split inside the bounds on groups."
+    if problem.unmeasured:
+        return "Nothing to split inside what was measured."
+    return "Nothing to split: no neuron of a splittable group has an index below zero."
+
+
+def _left_out(problem: Problem) -> str:
+    """What could not take part, and why."""
+    text = f" Left out for an unknown (NaN) index: {_count(problem.unknown, 'neuron')}." if problem.unknown else ""
+    if problem.bounded:
+        text += f" Held by bounds: {', '.join(map(repr, sorted(problem.bounded)))}."
+    if problem.unmeasured:
+        names = ", ".join(map(repr, problem.unmeasured))
+        text += f" Not wider than measured: {names}; {next(iter(problem.unmeasured.values()))}."
+    return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
