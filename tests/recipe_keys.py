@@ -9,6 +9,37 @@ from pydantic_core import PydanticUndefined
 
 from energysplit.recipe import Recipe
 
+NOTES = {
+    "growth": """\
+`bounds` are by the name of a group (`energysplit price` lists them) or a pattern, in quotes because of the dots:
+
+```toml
+[growth.bounds]
+"blocks.0.*" = { max_channels = 16 } # a group that is wider already stays as it is
+"stem.conv" = { frozen = true }
+```
+""",
+    "budget": """\
+A `limit` is a number in the provider's unit, a multiple of a price (`"1.5x"`), or text: a number, then an SI prefix, a
+unit, or both, with or without spaces.
+
+| provider's unit | examples | also known as |
+| --- | --- | --- |
+| `MAC` | `"100 MMAC"`, `"100M"`, `"1e8"`, `"100 M MACs"` | `MACs` |
+| `param` | `"1 M params"`, `"250k"` | `params`, `parameter`, `parameters` |
+| `B` | `"512 kB"` (1,000 each), `"512 KiB"`, `"512Ki"` (1,024 each) | `byte`, `bytes` |
+| `s` | `"8 ms"`, `"8m"`, `"350 us"`, `"350 µs"` | |
+| `J` | `"3 mJ"`, `"3m"` | |
+| any other, of a provider of your own | `"4 token"`, `"4 k token"`, `"4k"` | |
+
+Prefixes: `n`, `u` or `µ`, `m`, `k` or `K`, `M`, `G`, `T`; for bytes also `Ki`, `Mi`, `Gi`. Their case counts. The whole
+unit goes before a prefix (`"3 us"` of a provider whose unit is `us` is three of them), and a prefix alone goes to the
+provider's unit (`"8m"` of seconds is 8 ms). What is counted (MACs, parameters, bytes) refuses `m`, `u` and `n`:
+`"100m"` asks whether `"100M"` is meant. A unit that is not the provider's is refused before anything runs.
+""",
+}
+"""Section -> what its table of keys can't say."""
+
 HEAD = """# Recipes
 
 A recipe is a TOML file; `energysplit grow RECIPE` runs it. Unknown keys are refused. `extends = "other.toml"` starts
@@ -35,6 +66,7 @@ def render() -> str:
             "| --- | --- | --- |",
             *rows,
             "",
+            *([NOTES[name]] if name in NOTES else []),
         ]
     lines[1:1] = ["## At the top", "", "| key | default | meaning |", "| --- | --- | --- |", *top, ""]
     return "\n".join(lines)

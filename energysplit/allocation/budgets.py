@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from energysplit.amounts import expected_limit, factor, parse_limit
 from energysplit.costs import NetworkPricer, amount, provider_name
-from energysplit.errors import BudgetError, nearest
-from energysplit.types import Budget, Cost, Priceable
+from energysplit.errors import BudgetError, InputError, nearest
+from energysplit.types import Budget, Cost, CostProvider, Priceable
 
 SCOPES = ("network", "stage")
-
-_FACTOR = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*x\s*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,9 @@ def resolve(net: Priceable, budgets: Sequence[Budget], seed_price: Mapping[str, 
             the present price.
 
     Raises:
-        BudgetError: no budget, an unreadable limit or scope, or a limit below the network's present price.
+        BudgetError: no budget, an unknown provider, an unreadable limit or scope, a unit that is not the provider's,
+            limits below the network's present price (all of them in one message), or a limit of a stage above that of
+            the whole network.
     """
     if not budgets:
         raise BudgetError("no budget given; expected at least one, such as Budget('macs', '1.5x', 'stage')")
@@ -85,41 +86,129 @@ def resolve(net: Priceable, budgets: Sequence[Budget], seed_price: Mapping[str, 
     names = budget_names(budgets)
     _check_seed_price(seed_price or {}, names, budgets)
     pricers: dict[object, NetworkPricer] = {}
-    limits = []
+    limits, at_seed = [], []
     for name, budget in zip(names, budgets, strict=True):
-        # Two budgets of one provider share its prices.
-        key: object = budget.provider if isinstance(budget.provider, str) else id(budget.provider)
-        pricer = pricers.setdefault(key, NetworkPricer(net, budget.provider))
+        key = _key(budget.provider)
+        if key not in pricers:
+            with naming(name):
+                pricers[key] = NetworkPricer(net, budget.provider)
+        pricer = pricers[key]
         present = pricer.price()
-        reference = present.value
-        if budget.scope == "network" and seed_price:
-            reference = seed_price.get(name, seed_price.get(provider_name(budget.provider), reference))
-        limit = _absolute(name, budget, reference, pricer.unit)
-        if limit < present.value:
-            over = present.value - limit
-            share = f" ({over / limit:.1%})" if limit > 0 else ""
-            raise BudgetError(
-                f"budget {name!r}: the limit of {amount(limit, pricer.unit)} is below the price of the network as it "
-                f"is, {amount(present.value, pricer.unit)}, by {amount(over, pricer.unit)}{share}; "
-                "raise the limit or start from a smaller network"
-            )
-        limits.append(Limit(name, pricer, limit, present))
+        seed = _seed_price(name, budget, seed_price or {}, names, budgets, present.value)
+        at_seed.append(_absolute(name, budget, seed, pricer.unit))
+        reference = seed if budget.scope == "network" else present.value
+        limits.append(Limit(name, pricer, _absolute(name, budget, reference, pricer.unit), present))
+    _check_present(limits)
+    _check_scopes(limits, budgets, at_seed)
     return tuple(limits)
+
+
+@contextmanager
+def naming(budget: str) -> Iterator[None]:
+    """Puts the budget's name before what is said about its provider.
+
+    Raises:
+        BudgetError: the block raised an `InputError` of no kind of its own, such as for an unknown provider.
+    """
+    try:
+        yield
+    except InputError as error:
+        if type(error) is not InputError:
+            raise
+        raise BudgetError(f"budget {budget!r}: {error}") from error
+
+
+def _key(provider: str | CostProvider) -> object:
+    """The same for two budgets of one provider, which then share its prices."""
+    return provider if isinstance(provider, str) else id(provider)
 
 
 def _absolute(name: str, budget: Budget, reference: float, unit: str) -> float:
     limit = budget.limit
-    expected = f"expected a number in {unit}, such as 1.5e8, or a factor such as '1.5x'"
+    expected = f"expected a number in {unit}, or text {expected_limit(unit).removeprefix('expected ')}"
     if isinstance(limit, str):
-        match = _FACTOR.fullmatch(limit)
-        if match is None:
-            raise BudgetError(f"budget {name!r}: limit {limit!r} can't be read; {expected}")
-        return float(match[1]) * reference
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+        try:
+            times = factor(limit)
+            absolute = parse_limit(limit, unit) if times is None else times * reference
+        except BudgetError as error:
+            raise BudgetError(f"budget {name!r}: {error}") from None
+    elif isinstance(limit, bool) or not isinstance(limit, (int, float)):
         raise BudgetError(f"budget {name!r}: limit {limit!r} can't be read; {expected}")
-    if not math.isfinite(limit) or limit < 0:
+    else:
+        absolute = float(limit)
+    if not math.isfinite(absolute) or absolute < 0:
         raise BudgetError(f"budget {name!r}: limit {limit!r} is not a finite number of at least 0; {expected}")
-    return float(limit)
+    return absolute
+
+
+def _seed_price(
+    name: str,
+    budget: Budget,
+    seed_price: Mapping[str, float],
+    names: Sequence[str],
+    budgets: Sequence[Budget],
+    present: float,
+) -> float:
+    """The seed's price, said for this budget, or for its provider, or for another budget of the same provider."""
+    others = [other for other, one in zip(names, budgets, strict=True) if _key(one.provider) == _key(budget.provider)]
+    known = [seed_price[word] for word in (name, provider_name(budget.provider), *others) if word in seed_price]
+    return known[0] if known else present
+
+
+def _check_present(limits: Sequence[Limit]) -> None:
+    """Refuse limits that the network passes before it has grown: each by how much, and which is passed most.
+
+    Raises:
+        BudgetError: there are some.
+    """
+    passed = [limit for limit in limits if limit.limit < limit.present.value]
+    if not passed:
+        return
+    if len(passed) == 1:
+        raise BudgetError(
+            f"budget {passed[0].name!r}: the limit of {amount(passed[0].limit, passed[0].pricer.unit)} is below the "
+            f"price of the network as it is, {_excess(passed[0])}; raise the limit or start from a smaller network"
+        )
+    worst = max(passed, key=lambda limit: limit.present.value / limit.limit if limit.limit > 0 else math.inf)
+    each = "; ".join(
+        f"{limit.name!r}: limit {amount(limit.limit, limit.pricer.unit)}, price {_excess(limit)}" for limit in passed
+    )
+    raise BudgetError(
+        f"{len(passed)} of {len(limits)} budgets are below the price of the network as it is: {each}; "
+        f"{worst.name!r} binds most; raise these limits or start from a smaller network"
+    )
+
+
+def _excess(limit: Limit) -> str:
+    """The present price, and by how much it passes the limit."""
+    over, unit = limit.present.value - limit.limit, limit.pricer.unit
+    share = f" ({over / limit.limit:.1%})" if limit.limit > 0 else ""
+    return f"{amount(limit.present.value, unit)}, by {amount(over, unit)}{share}"
+
+
+def _check_scopes(limits: Sequence[Limit], budgets: Sequence[Budget], at_seed: Sequence[float]) -> None:
+    """Refuse a limit of a stage that the limit of the whole growth makes void from the first stage on.
+
+    Args:
+        limits: by budget.
+        budgets: in the same order.
+        at_seed: limits in the same order, factors taken from the seed's price.
+
+    Raises:
+        BudgetError: a budget of scope "stage" is above one of scope "network" of the same provider.
+    """
+    said = list(zip(limits, budgets, at_seed, strict=True))
+    for limit, stage, of_stage in said:
+        for other, network, of_network in said:
+            if (stage.scope, network.scope) != ("stage", "network") or _key(stage.provider) != _key(network.provider):
+                continue
+            if of_stage > of_network:
+                unit = limit.pricer.unit
+                raise BudgetError(
+                    f"budget {limit.name!r}: {amount(of_stage, unit)} for the first stage is above "
+                    f"{amount(of_network, unit)} for the whole growth ({other.name!r}), so it would never count; "
+                    "lower the limit of scope 'stage', raise that of scope 'network', or leave one out"
+                )
 
 
 def _check_seed_price(seed_price: Mapping[str, float], names: Sequence[str], budgets: Sequence[Budget]) -> None:

@@ -112,6 +112,9 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     if (text := _multiples(plan)) != "1":
         out.print(f"widths of the first growth become multiples of {text}", markup=False, soft_wrap=True)
         out.print()
+    if plan.bounds:
+        out.print(_bounds(plan), markup=False, soft_wrap=True)
+        out.print()
     rows = [
         (budget["name"], budget["scope"], *(si(budget[key], budget["unit"]) for key in ("limit", "present")))
         for budget in plan.budgets
@@ -134,7 +137,8 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     show(out, "schedule: what each stage trains, and its largest price", table(columns, stage_rows))
     out.print(
         f"each growth: {plan.index_sweeps} sweeps over at most {plan.index_images:,} of {plan.train_images:,} "
-        "training images for the splitting indices (a sweep over an image costs about 4/3 of training on it)",
+        f"training images for the splitting indices{', of both ends of the spectrum' if plan.signed else ''} "
+        f"(a sweep over an image costs about {'twice the' if plan.signed else '4/3 of'} training on it)",
         markup=False,
         soft_wrap=True,
     )
@@ -153,3 +157,12 @@ def _multiples(plan: GrowthPlan) -> str:
     if len(found) <= 1:
         return str(next(iter(found), 1))
     return "; ".join(f"{number} ({', '.join(names)})" for number, names in sorted(found.items()))
+
+
+def _bounds(plan: GrowthPlan) -> str:
+    """The groups that the recipe keeps from growing, or from growing far."""
+    frozen = [name for name, bound in plan.bounds.items() if bound.frozen]
+    bounded = [f"{name} {bound.max_channels}" for name, bound in plan.bounds.items() if not bound.frozen]
+    said = [f"frozen: {', '.join(frozen)}"] if frozen else []
+    said += [f"channels at most: {', '.join(bounded)}"] if bounded else []
+    return f"groups bounded by the recipe: {'; '.join(said)}"

@@ -113,7 +113,8 @@ def _state(setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: C
             f"stage {last.stage} of {folder.path} has no growth to continue from; remove the folder and run again"
         )
     before = TrainingState(last.stage, 0, net, optimiser)
-    return stage.start_of_next(before, index, last.growth.allocation.split, last.growth.step.size)
+    bought = last.growth.allocation
+    return stage.start_of_next(before, index, bought.kinds or bought.split, last.growth.step.size, bought.mass)
 
 
 def _run_stage(

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from energysplit.allocation.bounds import ceilings
 from energysplit.allocation.budgets import resolve
+from energysplit.amounts import factor
 from energysplit.costs import NetworkPricer
 from energysplit.costs.marginals import known_marginals
 from energysplit.graph import Network
 from energysplit.growth.alignment import Multiple, multiples
+from energysplit.growth.arguments import group_bounds, recipe_bounds
 from energysplit.growth.setup import layout, prepare
-from energysplit.recipe import Recipe
+from energysplit.recipe import GrowthRecipe, Recipe
 from energysplit.splitting import lobpcg, rmsprop
-from energysplit.types import Cost, SplitGroup
+from energysplit.types import Cost, GroupBound, SplitGroup
 
 OUTGOING_STEP = 0.2
 """Largest relative step that outgoing directions bore in an experiment (docs/outgoing.md, "Large steps")."""
@@ -24,9 +27,10 @@ class GrowthPlan:
     """A recipe checked against data, model and budgets.
 
     prices, marginal: of the seed, by provider (and group; None where a table does not reach). multiples: what widths
-    become multiples of in the first growth. budgets: name, scope, limit, unit, present price. stages:
-    stage, epochs, largest price by budget ("1.5x" of a stage counts from the largest price of the stage before),
-    images a training sees.
+    become multiples of in the first growth. bounds: the recipe's, by group that can be split. budgets: name, scope,
+    limit, unit, present price. stages: stage, epochs, largest price by budget ("1.5x" of a stage counts from the
+    largest price of the stage before), images a training sees. signed: whether indices are of both ends of the
+    spectrum.
     """
 
     model: str
@@ -35,11 +39,13 @@ class GrowthPlan:
     prices: dict[str, Cost]
     marginal: dict[str, dict[str, float | None]]
     multiples: Multiple
+    bounds: dict[str, GroupBound]
     budgets: list[dict[str, Any]]
     stages: list[dict[str, Any]]
     index_images: int
     train_images: int
     index_sweeps: int
+    signed: bool
     device: str
     warnings: list[str]
 
@@ -63,16 +69,23 @@ def plan(recipe: Recipe) -> GrowthPlan:
         epochs = recipe.train.epochs_at(stage)
         stages.append({"stage": stage, "epochs": epochs, "limits": dict(reach), "images_train": epochs * images})
         for limit, budget in zip(limits, setup.budgets, strict=True):
-            relative = budget.scope == "stage" and isinstance(budget.limit, str)
-            factor = limit.limit / limit.present.value if relative and limit.present.value else 1.0
-            reach[limit.name] = reach[limit.name] * factor if relative else limit.limit
+            times = factor(budget.limit) if budget.scope == "stage" else None
+            reach[limit.name] = limit.limit if times is None else reach[limit.name] * times
+    groups = dict(setup.seed.groups)
+    bounds = {name: bound for name, bound in group_bounds(recipe, groups).items() if groups[name].splittable}
     return GrowthPlan(
         model=recipe.model.name,
         image_shape=setup.splits.image_shape,
-        groups=dict(setup.seed.groups),
+        groups=groups,
         prices=prices,
         marginal={name: found for name, (found, _) in marginal.items()},
-        multiples=multiples(recipe.growth.multiple_of, setup.priced.limiting, setup.seed),
+        multiples=multiples(
+            recipe.growth.multiple_of,
+            setup.priced.limiting,
+            setup.seed,
+            ceilings(recipe_bounds(recipe), groups),
+        ),
+        bounds=bounds,
         budgets=[
             {
                 "name": limit.name,
@@ -87,10 +100,11 @@ def plan(recipe: Recipe) -> GrowthPlan:
         index_images=recipe.index.images,
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
+        signed=recipe.growth.signed,
         device=str(setup.session.device),
         warnings=[
             *setup.priced.warnings,
-            *_warnings(recipe, setup.seed.groups, set(layout(recipe, setup.seed).shapes)),
+            *_warnings(recipe, groups, set(layout(recipe, setup.seed).shapes), bounds),
             *(f"{name} has no price for a wider network: {text}" for name, (_, text) in marginal.items() if text),
         ],
     )
@@ -103,7 +117,9 @@ def _sweeps(recipe: Recipe, seed: Network) -> int:
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
 
 
-def _warnings(recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str]) -> list[str]:
+def _warnings(
+    recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str], bounds: dict[str, GroupBound]
+) -> list[str]:
     """What a user should know before a long run."""
     linear = [name for name, group in groups.items() if group.splittable and name not in indexed]
     warnings = []
@@ -123,4 +139,12 @@ def _warnings(recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str]) 
         warnings.append(
             "index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change"
         )
+    if recipe.growth.mass != GrowthRecipe.model_fields["mass"].default and not recipe.growth.signed:
+        warnings.append("growth.mass has no effect without growth.signed = true")
+    for name, bound in bounds.items():
+        if bound.max_channels is not None and bound.max_channels < groups[name].channels:
+            warnings.append(
+                f"group {name!r} has {groups[name].channels} channels, more than the {bound.max_channels} that "
+                f"growth.bounds allow it; it stays at {groups[name].channels}"
+            )
     return warnings

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from energysplit.allocation.budgets import naming
 from energysplit.costs.configured import configured, said_of_tables
 from energysplit.recipe import Recipe
 from energysplit.types import Budget, CostProvider
@@ -39,8 +41,12 @@ def priced(recipe: Recipe) -> Priced:
         wanted[_key(name, {})] = {}
     for budget in recipe.budget:
         wanted[_key(budget.provider, budget.options)] = budget.options
+    limiting = {_key(budget.provider, budget.options) for budget in recipe.budget}
+    made: dict[tuple[str, str], CostProvider] = {}
     with said_of_tables() as said:
-        made = {key: configured(key[0], recipe.hardware, options) for key, options in wanted.items()}
+        for key, options in wanted.items():
+            with naming(key[0]) if key in limiting else nullcontext():
+                made[key] = configured(key[0], recipe.hardware, options)
     words = [name for name, _ in made]
     providers, seen = {}, dict.fromkeys(words, 0)
     for (name, _), provider in made.items():

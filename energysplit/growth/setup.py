@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from energysplit import data, models
+from energysplit.allocation.bounds import matching
 from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
-from energysplit.errors import RecipeError, nearest
+from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
 from energysplit.growth.priced import Priced, priced
 from energysplit.recipe import Recipe
@@ -110,11 +111,16 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
 
 
 def _check_groups(recipe: Recipe, seed: Network) -> None:
-    """Refuse multiples for groups that the network has not."""
+    """Refuse multiples and bounds for groups that the network has not."""
     given = recipe.growth.multiple_of
     for name in given if isinstance(given, dict) else ():
         if name not in seed.groups:
             raise RecipeError(f"growth.multiple_of: no group {name!r} in this network; {nearest(name, seed.groups)}")
+    for pattern in recipe.growth.bounds:
+        try:
+            matching(pattern, seed.groups)
+        except InputError as error:
+            raise RecipeError(f"growth.{error}") from None
 
 
 def _check_images(recipe: Recipe, images: int) -> None:

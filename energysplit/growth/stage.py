@@ -7,19 +7,19 @@ and test images only report.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from energysplit.allocation import allocate
-from energysplit.graph import Network
-from energysplit.growth.alignment import multiples
+from energysplit.growth.arguments import allocation_arguments
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
 from energysplit.progress import Progress
 from energysplit.splitting import splitting_index
 from energysplit.splitting.operator import Batches
-from energysplit.surgery import group_norms, split, split_state
+from energysplit.surgery import split, split_state
+from energysplit.surgery.apply import Chosen
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
@@ -120,6 +120,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             curvature=recipe.index.curvature,
             linear=recipe.index.linear,
             held_out=held_out,
+            signed=recipe.growth.signed,
             sweeps=recipe.index.sweeps,
             growing=recipe.index.growing,
             kink_beta=recipe.index.kink_beta,
@@ -127,21 +128,13 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
         )
         task.advance(1)
     with clock("allocate"):
-        allocation = allocate(
-            net,
-            index,
-            setup.budgets,
-            method=recipe.growth.method,
-            multiple_of=multiples(recipe.growth.multiple_of, setup.priced.limiting, net),
-            weights=_weights(setup, net, list(index)),
-            seed_price=setup.seed_price,
-        )
+        allocation = allocate(net, index, **allocation_arguments(recipe, setup.priced, setup.seed_price, net, index))
     progress.line(f"stage {stage}: {allocation.status}")
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
-        step, index_stderr = take_step(setup, net, index, allocation.split, held_out)
-        after = start_of_next(state, index, allocation.split, step.size)
+        step, index_stderr = take_step(setup, net, index, allocation, held_out)
+        after = start_of_next(state, index, allocation.chosen, step.size, allocation.mass)
     record = SplitRecord(
         index=_index_record(setup, sample, held_out, index, index_stderr),
         allocation=AllocationRecord(
@@ -153,6 +146,8 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             price={name: cost_record(cost) for name, cost in allocation.price.items()},
             limit=allocation.limit,
             status=allocation.status,
+            kinds=allocation.kinds,
+            mass=allocation.mass,
         ),
         step=step,
     )
@@ -160,14 +155,22 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
 
 
 def start_of_next(
-    state: TrainingState, index: dict[str, SplitIndex], chosen: dict[str, list[int]], step: dict[str, float]
+    state: TrainingState, index: Mapping[str, SplitIndex], chosen: Chosen, step: Mapping[str, float], mass: float = 1.0
 ) -> TrainingState:
-    """What the next stage starts from, bit for bit the same whether computed now or again after a resume."""
+    """What the next stage starts from, bit for bit the same whether computed now or again after a resume.
+
+    Args:
+        state: the trained stage.
+        index: its splitting indices.
+        chosen: the neurons to split, with the kinds of their splits where these are signed.
+        step: absolute size by group.
+        mass: of signed splits; 1 of others.
+    """
     return TrainingState(
         stage=state.stage + 1,
         epoch=0,
-        net=split(state.net, chosen, step=step, **directions(index, chosen)),
-        optimiser=split_state(state.net, chosen, state.optimiser),
+        net=split(state.net, chosen, directions(index, chosen), step, mass=mass),
+        optimiser=split_state(state.net, chosen, state.optimiser, mass),
     )
 
 
@@ -178,13 +181,6 @@ def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:
     second = train.draw(recipe.held_out_images, seed=setup.seed_of("held out", stage), exclude=first)
     device = setup.session.device
     return train.take(first, recipe.batch_size, device), train.take(second, recipe.batch_size, device)
-
-
-def _weights(setup: Setup, net: Network, groups: list[str]) -> dict[str, float]:
-    """Factor of each group's gains: a step e changes the loss by e^2/2 per index, and steps may follow the norms."""
-    if setup.recipe.step.policy == "fixed":
-        return dict.fromkeys(groups, 1.0)
-    return {name: norm**2 for name, norm in group_norms(net, groups).items()}
 
 
 def _index_record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from energysplit import data, models
+from energysplit.amounts import factor, parse_limit
 from energysplit.costs import price
 from energysplit.costs.configured import configured
 from energysplit.errors import InputError
@@ -46,9 +47,12 @@ def family_of_recipe(recipe: Recipe) -> Family:
             continue
         provider = configured(budget.provider, recipe.hardware, budget.options)
         if isinstance(budget.limit, str):
-            factor = float(budget.limit.removesuffix("x"))
-            times = factor ** max(1, recipe.growth.stages) if budget.scope == "stage" else factor
-            limit = times * price(net, provider).value
+            times = factor(budget.limit)
+            if times is None:
+                limit = parse_limit(budget.limit, provider.unit)
+            else:
+                times = times ** max(1, recipe.growth.stages) if budget.scope == "stage" else times
+                limit = times * price(net, provider).value
         else:
             limit = budget.limit
         limits.append((provider, limit))

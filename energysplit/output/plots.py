@@ -67,7 +67,7 @@ def accuracy_against(records: Sequence[GrowthRecord], provider: str) -> Figure:
             axes.annotate(
                 str(record.stage), (price, value), (0, 7), textcoords="offset points", ha="center", color=BLUE.light
             )
-        _price_axis(axes, prices, f"{provider_name(provider)} ({_axis_unit(records, provider)})")
+        price_axis(axes, prices, f"{provider_name(provider)} ({_axis_unit(records, provider)})")
         axes.set_ylabel("accuracy (%)")
         axes.margins(x=0.08, y=0.16)
         handles, labels = axes.get_legend_handles_labels()
@@ -215,7 +215,7 @@ def growth_picture(records: Sequence[GrowthRecord], provider: str = "macs") -> F
                 markerfacecolor="none",
                 label="test (chose nothing)",
             )
-        _price_axis(left, prices, f"{provider_name(provider)} ({_axis_unit(records, provider)})")
+        price_axis(left, prices, f"{provider_name(provider)} ({_axis_unit(records, provider)})")
         left.set_title("Accuracy against price")
         left.set_ylabel("accuracy (%)")
         left.margins(x=0.1, y=0.14)
@@ -252,8 +252,8 @@ def _check(records: Sequence[GrowthRecord], provider: str | None = None) -> None
         raise InputError(f"stage {missing[0].stage} has no price {provider!r}: {nearest(provider, missing[0].prices)}")
 
 
-def _price_axis(axes: Axes, prices: Sequence[float], label: str) -> None:
-    """A price axis with SI prefixes; logarithmic when the largest price is over five times the smallest."""
+def price_axis(axes: Axes, prices: Sequence[float], label: str) -> None:
+    """Make the x axis one of prices, with SI prefixes; logarithmic where they differ more than five times."""
     if min(prices) > 0 and max(prices) > 5 * min(prices):
         axes.set_xscale("log")
         axes.set_xticks(_round_prices(min(prices), max(prices)))

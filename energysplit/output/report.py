@@ -11,6 +11,7 @@ from energysplit.output.atomic import atomic_folder, write_bytes, write_text
 from energysplit.output.environment import environment as this_environment
 from energysplit.output.environment import read_environment
 from energysplit.output.figure_style import to_png, to_svg
+from energysplit.output.frontier_plot import FRONTIER_FILES
 from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
 from energysplit.output.plots import growth_picture
@@ -29,7 +30,8 @@ def write_report(
     """The path of `report.html`.
 
     Args:
-        run_dir: existing folder; `report.html`, `report.md` and `figures/` in it are replaced, each atomically.
+        run_dir: existing folder; `report.html`, `report.md` and `figures/` in it are replaced, each atomically;
+            figures of frontiers are kept.
         recipe: the resolved recipe.
         records: the journal, stages in order.
         parity: of the exported model; None if there is none.
@@ -54,6 +56,9 @@ def write_report(
     with atomic_folder(run_dir / "figures") as figures:
         for picture in document.pictures():
             write_text(figures / f"{picture.name}.svg", to_svg(picture.figure))
+        # `energysplit frontier` drew these; each says which stage it is of.
+        for kept in (run_dir / "figures").glob(FRONTIER_FILES):
+            write_bytes(figures / kept.name, kept.read_bytes())
         picture_of_growth = growth_picture(records, next(iter(records[0].prices)))
         write_text(figures / "growth.svg", to_svg(picture_of_growth))
         write_bytes(figures / "growth.png", to_png(picture_of_growth))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from energysplit.amounts import factor
 from energysplit.output import plots
 from energysplit.output import report_tables as tables
 from energysplit.output.document import (
@@ -187,10 +188,16 @@ def _budgets(records: Sequence[GrowthRecord]) -> Section:
     text = (
         "Prices are those of the whole grown network, priced anew after the neurons were chosen; none may be above its "
         "limit. The gap compares the predicted gain with the bound of the linear relaxation, in which neurons can be "
-        "split in part; where only whole neurons can be bought, it need not close."
+        "split in part; where only whole neurons can be bought, it need not close. What a little more of a budget "
+        "would buy is that relaxation's shadow price: right for a small step, in parts of neurons."
     )
-    solved = tuple((tables.growth_name(stage), growth.allocation.status) for stage, growth in tables.growths(records))
-    return Section("Budgets", (tables.budget_table(records), Facts(solved), Paragraph(text)))
+    facts: list[tuple[str, str]] = []
+    for stage, growth in tables.growths(records):
+        facts.append((tables.growth_name(stage), growth.allocation.status))
+        if made := tables.kinds_of_split(growth):
+            facts.append((f"{tables.growth_name(stage)}, kinds", f"{made}; mass {growth.allocation.mass:g}"))
+        facts += tables.more_of_each(stage, growth)
+    return Section("Budgets", (tables.budget_table(records), Facts(tuple(facts)), Paragraph(text)))
 
 
 def _indices(records: Sequence[GrowthRecord]) -> Section:
@@ -325,10 +332,13 @@ def _named(budget: Mapping[str, Any], words: Callable[[Any], str]) -> str:
 
 def _limit(budget: Mapping[str, Any]) -> str:
     limit, scope = budget["limit"], budget["scope"]
+    scoped = "in all" if scope == "network" else "each stage"
     if isinstance(limit, str):
+        if factor(limit) is None:
+            return f"{limit}, {scoped}"
         base = "the seed's" if scope == "network" else "the present network's, each stage"
         return f"{limit.replace('x', '×')} {base}"
-    return f"{compact(limit)}, {'in all' if scope == 'network' else 'each stage'}"
+    return f"{compact(limit)}, {scoped}"
 
 
 def _plain(value: Any) -> str:

@@ -6,7 +6,18 @@ import math
 from collections.abc import Sequence
 
 from energysplit.output.document import Column, Table
-from energysplit.output.numbers import compact, duration, percent, plain, provider_name, quantity, signed, times
+from energysplit.output.numbers import (
+    compact,
+    counted_kinds,
+    duration,
+    percent,
+    plain,
+    provider_name,
+    quantity,
+    signed,
+    times,
+    would_buy,
+)
 from energysplit.types import CostRecord, GrowthRecord, SplitRecord
 
 NOTHING = "–"
@@ -95,6 +106,7 @@ def budget_table(records: Sequence[GrowthRecord]) -> Table:
         Column("Price after"),
         Column("Limit"),
         Column("Used"),
+        Column("Left"),
         Column("Gap to the bound"),
         Column("Method"),
     )
@@ -110,11 +122,30 @@ def budget_table(records: Sequence[GrowthRecord]) -> Table:
                     quantity(cost.value, cost.unit),
                     quantity(limit, cost.unit),
                     percent(cost.value / limit) if limit else NOTHING,
+                    quantity(limit - cost.value, cost.unit),
                     percent(bought.gap),
                     bought.method,
                 )
             )
     return Table(columns, tuple(rows))
+
+
+def more_of_each(stage: int, growth: SplitRecord) -> list[tuple[str, str]]:
+    """What a little more of each budget of a growth would buy, by growth and budget."""
+    bought = growth.allocation
+    return [
+        (
+            f"{growth_name(stage)}, {provider_name(name)}",
+            would_buy(bought.shadow_price.get(name, 0.0), bought.limit[name], cost.unit, bought.predicted_gain),
+        )
+        for name, cost in bought.price.items()
+    ]
+
+
+def kinds_of_split(growth: SplitRecord) -> str:
+    """How many splits of each kind a growth made; "" where all are plain pairs."""
+    bought = growth.allocation
+    return counted_kinds([kind for by_neuron in bought.kinds.values() for kind in by_neuron.values()], bought.mass)
 
 
 def time_table(records: Sequence[GrowthRecord]) -> Table:

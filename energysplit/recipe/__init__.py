@@ -2,6 +2,7 @@
 
 from energysplit.recipe.load import from_dict, load, override
 from energysplit.recipe.schema import (
+    BoundRecipe,
     BudgetRecipe,
     DataRecipe,
     ExportRecipe,
@@ -17,6 +18,7 @@ from energysplit.recipe.schema import (
 )
 
 __all__ = [
+    "BoundRecipe",
     "BudgetRecipe",
     "DataRecipe",
     "ExportRecipe",

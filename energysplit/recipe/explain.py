@@ -60,7 +60,8 @@ def shown(value: Any) -> str:
 def _wrong(problem: Mapping[str, Any], schema: Mapping[str, Any], value: Any) -> str:
     if problem["type"] == "value_error":
         said = str(problem["ctx"]["error"])
-        return said if isinstance(value, Mapping | list | tuple) else f"{said}, given {shown(value)}"
+        quoted = isinstance(value, Mapping | list | tuple) or (isinstance(value, str) and repr(value) in said)
+        return said if quoted else f"{said}, given {shown(value)}"
     about = f" ({schema['description']})" if "description" in schema else ""
     if problem["type"] == "missing":
         return f"missing; expected {_expected(schema)}{about}"
@@ -91,7 +92,9 @@ def _find(root: Mapping[str, Any], path: Sequence[str | int]) -> dict[str, Any] 
     """The schema of the key at `path`, references resolved; None where there is no such key."""
     node: dict[str, Any] = dict(root)
     for part in path:
-        step: Any = node.get("properties", {}).get(part) if isinstance(part, str) else node.get("items")
+        # A table of the user's own names says what each of them takes.
+        own = node.get("additionalProperties") or None
+        step: Any = node.get("properties", {}).get(part, own) if isinstance(part, str) else node.get("items")
         if step is None:
             return None
         node = _resolve(root, step)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from energysplit.amounts import LARGEST, check_limit, factor
+from energysplit.errors import BudgetError
 from energysplit.types import Scope
-
-LARGEST = 1e15
-"""Of any number in a recipe; larger ones overflow somewhere deep inside."""
 
 Positive = Annotated[float, Field(gt=0)]
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -31,7 +29,7 @@ Rates = Annotated[tuple[Positive, ...], _LIST]
 Names = Annotated[tuple[str, ...], _LIST]
 Fractions = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)]
 
-_MULTIPLE = re.compile(r"(\d+\.?\d*|\.\d+)x")
+_LIMIT = "a number > 0, an amount with its unit such as '8 ms' or '100 MMAC', or a multiple above 1x such as '1.5x'"
 
 
 class _Section(BaseModel):
@@ -162,6 +160,22 @@ class StepRecipe(_Section):
     largest: Positive = Field(default=1.0, description="policies tolerance and monotone: largest ratio tried")
 
 
+class BoundRecipe(_Section):
+    """How far the groups of one name pattern may grow."""
+
+    model_config = ConfigDict(json_schema_extra={"expected": "a table, { max_channels = N } or { frozen = true }"})
+
+    max_channels: Count | None = Field(default=None, description="channels a group may have at most")
+    frozen: bool = Field(default=False, description="whether a group does not grow at all")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> BoundRecipe:
+        if (self.max_channels is not None) == self.frozen:
+            given = "both" if self.frozen else "neither"
+            raise ValueError(f"expected one of max_channels = N and frozen = true, given {given}")
+        return self
+
+
 class GrowthRecipe(_Section):
     """How often the network grows, and how neurons are chosen."""
 
@@ -176,6 +190,37 @@ class GrowthRecipe(_Section):
     function_tolerance: Positive = Field(
         default=1e-4, description="largest relative change of the outputs that a split at step 0 may cause (float32)"
     )
+    risk: float = Field(
+        default=0.0,
+        ge=0,
+        description="standard errors added to an index before it is judged: a neuron is split only if its held-out "
+        "index stays below zero with them",
+    )
+    signed: bool = Field(
+        default=False,
+        description="whether copies may have negative shares of the outgoing weights: 2, 3 or 4 copies of a neuron, "
+        "whichever brings most for its price",
+    )
+    mass: float = Field(default=2.0, ge=1, description="signed: sizes of a neuron's shares together, above 1")
+    bounds: dict[str, BoundRecipe] = Field(
+        default_factory=dict,
+        description="how far groups may grow: a quoted name or pattern (*, ?, [...]) = { max_channels = 64 } or "
+        "{ frozen = true }; of several that match a group the tightest counts",
+        json_schema_extra={"expected": "a table of group or pattern = { max_channels = N } or { frozen = true }"},
+    )
+
+    @field_validator("bounds")
+    @classmethod
+    def _patterns(cls, value: dict[str, BoundRecipe]) -> dict[str, BoundRecipe]:
+        if any(not pattern.strip() for pattern in value):
+            raise ValueError("expected the name of a group, or a pattern such as 'blocks.*', given an empty one")
+        return value
+
+    @model_validator(mode="after")
+    def _signed_needs_mass(self) -> GrowthRecipe:
+        if self.signed and self.mass <= 1:
+            raise ValueError(f"signed = true needs mass > 1, given {self.mass:g}; without it no share is negative")
+        return self
 
 
 class HardwareRecipe(_Section):
@@ -198,8 +243,9 @@ class BudgetRecipe(_Section):
 
     provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
     limit: Limit | str = Field(
-        description="in the provider's unit, or a multiple of the seed's price (scope stage: of the present one)",
-        json_schema_extra={"expected": "a number > 0, or a multiple above 1x such as '1.5x'"},
+        description="in the provider's unit, or with one, or a multiple of the seed's price (scope stage: of the "
+        "present one)",
+        json_schema_extra={"expected": _LIMIT},
     )
     scope: Scope = Field(default="network", description="limit of the whole growth, or of each stage")
     options: dict[str, Any] = Field(
@@ -210,11 +256,15 @@ class BudgetRecipe(_Section):
 
     @field_validator("limit")
     @classmethod
-    def _multiple(cls, value: float | str) -> float | str:
+    def _readable(cls, value: float | str) -> float | str:
+        """Whether a unit fits the provider is checked where the provider is made, still before anything runs."""
         if isinstance(value, str):
-            match = _MULTIPLE.fullmatch(value)
-            if match is None or float(match[1]) <= 1:
-                raise ValueError("expected a number > 0, or a multiple above 1x such as '1.5x'")
+            try:
+                number, multiple = check_limit(value), factor(value)
+            except BudgetError as error:
+                raise ValueError(str(error)) from None
+            if number <= (0 if multiple is None else 1):
+                raise ValueError(f"expected {_LIMIT}")
         return value
 
 
@@ -303,9 +353,13 @@ def _at(values: Any, stage: int) -> Any:
 
 
 def _completed(old: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the keys that came later: `hardware`, `export.measure` and `options` of a budget."""
+    """`old` with the keys that came later: `hardware`, `export.measure`, some of `growth`, `options` of a budget."""
     tree = copy.deepcopy(dict(old))
     tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
+    if isinstance(tree.get("growth"), dict):
+        defaults = GrowthRecipe(stages=0).model_dump(mode="json")
+        for key in ("risk", "signed", "mass", "bounds"):
+            tree["growth"].setdefault(key, defaults[key])
     if isinstance(tree.get("export"), dict):
         tree["export"].setdefault("measure", ExportRecipe().measure)
     budgets = tree.get("budget")

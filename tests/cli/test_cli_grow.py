@@ -105,6 +105,34 @@ def test_a_dry_run_says_what_widths_become_multiples_of(recipe, setting, line):
     assert found == ([] if line is None else [line])
 
 
+def test_a_dry_run_says_which_groups_are_bounded(tmp_path, recipe):
+    bounded = tmp_path / "bounded.toml"
+    text = RECIPE.replace("widths = [3]", "widths = [3, 4, 5]")
+    bounds = (
+        '"*.1.*" = { frozen = true }\n"blocks.0.linear" = { max_channels = 2 }\n"blocks.2.*" = { max_channels = 6 }\n'
+    )
+    bounded.write_text(f"{text}\n[growth.bounds]\n{bounds}")
+    result = CliRunner().invoke(app, ["grow", str(bounded), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    said = (
+        "groups bounded by the recipe: frozen: blocks.1.linear; channels at most: blocks.0.linear 2, blocks.2.linear 6"
+    )
+    assert said in lines
+    assert any(line.startswith("warning: group 'blocks.0.linear' has 3 channels") for line in lines)
+    assert "bounded" not in CliRunner().invoke(app, ["grow", str(recipe), "--dry-run"]).stdout
+
+
+def test_a_dry_run_reads_limits_with_a_unit_and_prices_both_ends_of_the_spectrum(recipe):
+    settings = ["--set", "budget.0.limit=0.5 k MACs", "--set", "growth.signed=true"]
+    result = CliRunner().invoke(app, ["grow", str(recipe), "--dry-run", *settings])
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "macs stage 500 MACs 222 MACs" in lines
+    assert "1 1 200 500 MACs" in lines, "an amount does not multiply from stage to stage"
+    assert any("of both ends of the spectrum (a sweep over an image costs about twice the training" in x for x in lines)
+
+
 def test_the_run_folder_is_named_after_the_recipe(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--quiet", "--set", "growth.stages=0", "--set", "export.onnx=false", "--set", "name=other"]
@@ -125,7 +153,13 @@ def test_the_run_folder_is_named_after_the_recipe(recipe, tmp_path, monkeypatch)
         (["data.name=image_folder", "data.root=nowhere"], "nowhere"),
         (["data.image_size=12"], "image"),
         (["budget.0.limit=100.0", "budget.0.scope=network"], "below the price of the network"),
-        (["budget.0.provider=mac"], "did you mean 'macs'"),
+        (["budget.0.provider=mac"], "budget 'mac': unknown cost provider 'mac'; did you mean 'macs'"),
+        (["budget.0.limit=6 ms"], "budget 'macs': limit '6 ms' is in seconds (s), but its prices are in MAC; expected"),
+        (["budget.0.limit=100m"], "budget 'macs': limit '100m' does not fit prices in MAC; did you mean '100M'?"),
+        (["budget.0.limit=-1 MAC"], "--set budget.0.limit: budget.0.limit: limit '-1 MAC' is not a finite number"),
+        (['budget.0.limit="nan"'], "limit 'nan' is not a finite number of at least 0"),
+        (["growth.bounds.blok.frozen=true"], "growth.bounds: no group of this network matches 'blok'"),
+        (["growth.signed=true", "growth.mass=1"], "growth: signed = true needs mass > 1"),
         (["index.images=5000"], "index.images + index.held_out_images = 5064"),
     ],
 )

@@ -16,7 +16,7 @@ from energysplit.measure.summary import Summary
 from energysplit.output import numbers
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.measured import MEASURED_FILE, Compared, MeasuredRun, Sample, read_measured, write_measured
-from energysplit.output.numbers import compact, duration, percent, signed
+from energysplit.output.numbers import compact, duration, percent, quantity, signed
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
 from energysplit.output.report_content import file_name
@@ -164,6 +164,30 @@ def test_report_holds_every_number(
             assert needed in text
         assert "not used to choose anything" in text
         assert "becomes exact as the step goes to zero" in text
+
+
+def test_budgets_say_what_is_left_and_what_more_would_buy(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=3)
+    growth = records[1].growth
+    assert growth is not None
+    made = {"features.first.conv": {0: "pair", 2: "quadruple"}, "classifier": {1: "pair"}}
+    bought = growth.allocation.model_copy(update={"kinds": made, "mass": 2.5, "shadow_price": {"macs": 0.0}})
+    records[1] = records[1].model_copy(update={"growth": growth.model_copy(update={"allocation": bought})})
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    (table,) = [table for table in page.tables if "Limit" in table[0]]
+    left = table[0].index("Left")
+    for row, record in zip(table[1:], records, strict=False):
+        assert record.growth is not None
+        macs, limit = record.growth.allocation.price["macs"], record.growth.allocation.limit["macs"]
+        assert row[left] == quantity(limit - macs.value, "MAC")
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    # Shadow price 1.2e-6 a MAC, 2.1 M MACs, gain 1.5.
+    assert "0 → 1, MACs: 100 k MACs more would buy 0.120 (8.0 % more gain)" in markdown
+    assert "1 → 2, MACs: not binding: more of it would buy nothing" in markdown
+    assert "1 → 2, kinds: 2 pair, 1 quadruple; mass 2.5" in markdown
+    assert "0 → 1, kinds" not in markdown
 
 
 def test_html_loads_nothing(

@@ -201,6 +201,24 @@ def test_a_run_from_before_there_was_hardware_can_be_resumed(write):
     assert new.changes(old) == ["budget.0.options", "budget.0.options.precision", "export.measure", "hardware.profile"]
 
 
+def test_a_run_from_before_there_were_bounds_and_signed_splits_can_be_resumed(write):
+    recipe = load(write(MINIMAL))
+    old = recipe.resolved()
+    for key in ("risk", "signed", "mass", "bounds"):
+        del old["growth"][key]
+    assert recipe.changes(old) == []
+    new = override(recipe, ["growth.risk=1", "growth.signed=true", "growth.bounds.stem.max_channels=8"])
+    assert new.changes(old) == [
+        "growth.bounds", "growth.bounds.stem.frozen", "growth.bounds.stem.max_channels", "growth.risk", "growth.signed",
+    ]  # fmt: skip
+
+
+def test_bounds_of_a_file_add_to_those_of_its_base(write):
+    write(MINIMAL + '[growth.bounds]\n"blocks.*" = { max_channels = 8 }\nstem = { frozen = true }\n', "base.toml")
+    child = load(write('extends = "base.toml"\n[growth.bounds."blocks.*"]\nmax_channels = 9\n', "child.toml"))
+    assert {name: bound.max_channels for name, bound in child.growth.bounds.items()} == {"blocks.*": 9, "stem": None}
+
+
 def test_changes_names_the_keys_that_differ(write):
     path = write(MINIMAL)
     old = load(path)

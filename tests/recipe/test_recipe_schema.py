@@ -53,10 +53,37 @@ BASE = {
         ("growth.stages=-1", "growth.stages: expected a whole number >= 0"),
         ("growth.multiple_of=0", "multiple_of"),
         ("budget=[]", "budget: expected a list, each item a table"),
-        ("budget.0.limit=0", "expected a number > 0, or a multiple above 1x such as '1.5x'"),
+        (
+            "budget.0.limit=0",
+            "expected a number > 0, an amount with its unit such as '8 ms'.*multiple above 1x such as",
+        ),
         ("budget.0.limit=1x", r"multiple above 1x.*given \"1x\""),
         ("budget.0.limit=0.5x", "multiple above 1x"),
-        ("budget.0.limit=x1.5", "multiple above 1x"),
+        ("budget.0.limit=0 MAC", r"budget\.0\.limit: expected a number > 0.*given \"0 MAC\""),
+        (
+            "budget.0.limit=x1.5",
+            r"budget\.0\.limit: limit 'x1\.5' does not begin with a number; expected .*a factor such as",
+        ),
+        ("budget.0.limit=-8 ms", r"budget\.0\.limit: limit '-8 ms' is not a finite number of at least 0; .*'1\.5x'$"),
+        ('budget.0.limit="nan"', r"budget\.0\.limit: limit 'nan' is not a finite number"),
+        ("budget.0.limit=nan", r"budget\.0\.limit: expected a number > 0.*given NaN"),
+        ('budget.0.limit=""', r"budget\.0\.limit: limit '' is empty"),
+        ("budget.0.limit=1,5 ms", r"a comma may mean thousands"),
+        ("budget.0.limit=1e16 MAC", r"limit '1e16 MAC' is above 1e\+15"),
+        ("growth.risk=-1", r"growth\.risk: expected a number >= 0 \(standard errors"),
+        ("growth.risk=inf", r"growth\.risk: expected a number >= 0"),
+        ("growth.signed=1", r"growth\.signed: expected true or false"),
+        ("growth.mass=0.5", r"growth\.mass: expected a number >= 1"),
+        ("growth={stages=1, signed=true, mass=1}", r"growth: signed = true needs mass > 1, given 1"),
+        ("growth.bounds=3", r"growth\.bounds: expected a table of group or pattern = \{ max_channels = N \} or"),
+        ("growth.bounds={a=3}", r"growth\.bounds\.a: expected a table, \{ max_channels = N \} or \{ frozen = true \}"),
+        ("growth.bounds={a={max_chanels=3}}", r"bounds\.a\.max_chanels: unknown key; did you mean 'max_channels'\?"),
+        ("growth.bounds={a={max_channels=0}}", r"growth\.bounds\.a\.max_channels: expected a whole number >= 1"),
+        ("growth.bounds={a={frozen=1}}", r"growth\.bounds\.a\.frozen: expected true or false"),
+        ("growth.bounds={a={}}", r"bounds\.a: expected one of max_channels = N and frozen = true, given neither"),
+        ("growth.bounds={a={frozen=false}}", r"expected one of max_channels = N and frozen = true, given neither"),
+        ("growth.bounds={a={frozen=true, max_channels=4}}", r"max_channels = N and frozen = true, given both"),
+        ('growth.bounds={" "={frozen=true}}', r"growth\.bounds: expected the name of a group, or a pattern such as"),
         ("budget.0.scope=networks", "expected 'network' or 'stage'.*did you mean 'network'"),
         ("budget.0.scop=stage", r"budget\.0\.scop: unknown key; did you mean 'scope'"),
         ("run.device=cuda:", "expected 'auto', 'cpu', 'cuda' or 'cuda:N'"),
@@ -113,6 +140,27 @@ def test_multiples_are_a_number_a_word_or_a_table():
         recipe = override(from_dict(BASE), [f"growth.multiple_of={text}"])
         assert recipe.growth.multiple_of == value
         assert from_dict(recipe.resolved()) == recipe
+
+
+@pytest.mark.parametrize(
+    "limit", ["8 ms", "8ms", "100 MMAC", "1 M params", "512 KiB", "1e6", "100M", "5 wonky", " 2 x"]
+)
+def test_limits_may_be_text_with_a_unit(limit):
+    recipe = from_dict({**BASE, "budget": [{"provider": "macs", "limit": limit}]})
+    assert recipe.budget[0].limit == limit
+    assert from_dict(recipe.resolved()) == recipe
+
+
+def test_bounds_are_tables_by_group_or_pattern():
+    text = 'growth.bounds={"blocks.*.conv" = { max_channels = 16 }, stem = { frozen = true }}'
+    recipe = override(from_dict(BASE), [text, "growth.risk=1.5", "growth.signed=true", "growth.mass=3"])
+    bounds = recipe.growth.bounds
+    assert {name: (bound.max_channels, bound.frozen) for name, bound in bounds.items()} == {
+        "blocks.*.conv": (16, False),
+        "stem": (None, True),
+    }
+    assert (recipe.growth.risk, recipe.growth.signed, recipe.growth.mass) == (1.5, True, 3.0)
+    assert from_dict(recipe.resolved()) == recipe
 
 
 def test_the_device_of_a_recipe():
