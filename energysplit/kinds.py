@@ -13,12 +13,17 @@ c = "mass", P = (c + 1) / 2 of them positive and N = (c - 1) / 2 negative, both 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 from energysplit.errors import InputError
 
 PAIR = "pair"
+
+MOST_MASS = 1000.0
+"""Copies of a larger mass cancel to rounding in float32."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,7 @@ class Kind:
         return math.fsum(copy.share * copy.high**2 for copy in self.copies)
 
 
-@lru_cache(maxsize=16)
-def kinds(mass: float = 1.0) -> dict[str, Kind]:
+def kinds(mass: float = 1.0) -> Mapping[str, Kind]:
     """The kinds of split there are for a mass, by name; for mass 1 the plain pair only.
 
     Example:
@@ -63,13 +67,18 @@ def kinds(mass: float = 1.0) -> dict[str, Kind]:
 'high_triple': (2, 0.0, -1.0), 'quadruple': (3, 2.0, -1.0)}
 
     Raises:
-        InputError: the mass is no finite number of at least 1.
+        InputError: the mass is no number from 1 to `MOST_MASS`.
     """
-    if isinstance(mass, bool) or not isinstance(mass, int | float) or not math.isfinite(mass) or mass < 1:
+    if isinstance(mass, bool) or not isinstance(mass, int | float) or not 1 <= mass <= MOST_MASS:
         raise InputError(
-            f"mass = {mass!r} given, a finite number of at least 1 expected: the sizes of a neuron's shares together; "
-            "1 for positive shares only"
+            f"mass = {mass!r} given, a finite number of at least 1 expected, {MOST_MASS:g} at most: the sizes of a "
+            "neuron's shares together; 1 for positive shares only"
         )
+    return _kinds(float(mass))
+
+
+@lru_cache(maxsize=16)
+def _kinds(mass: float) -> Mapping[str, Kind]:
     found = [Kind(PAIR, (Copy(0.5, low=1.0), Copy(0.5, low=-1.0)))]
     if mass > 1:
         p, n = (mass + 1) / 2, (mass - 1) / 2
@@ -81,4 +90,4 @@ def kinds(mass: float = 1.0) -> dict[str, Kind]:
             Kind("high_triple", (Copy(p), *highs)),
             Kind("quadruple", (*lows, *highs)),
         ]
-    return {kind.name: kind for kind in found}
+    return MappingProxyType({kind.name: kind for kind in found})

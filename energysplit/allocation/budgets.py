@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 from energysplit.amounts import expected_limit, factor, parse_limit
@@ -16,30 +17,30 @@ from energysplit.types import Budget, Cost, CostProvider, Priceable
 
 SCOPES = ("network", "stage")
 
+_NO_ROOM = 1e-9  # of a limit
+
 
 @dataclass(frozen=True, eq=False)
 class Limit:
     """A budget of this allocation: `pricer.value(widths)` may reach `limit`, and not pass it.
 
-    present: the price before any split.
+    present: the price before any split. said: what the limit is where it is no amount, such as "1.5x of the seed's".
     """
 
     name: str
     pricer: NetworkPricer
     limit: float
     present: Cost
+    said: str = ""
 
     @cached_property
     def scale(self) -> float:
-        """What prices are divided by to compare budgets of different units: the room left, or the limit if none is."""
-        room = self.limit - self.present.value
-        return room if room > 0 else self.limit or 1.0
+        """What prices are divided by to compare budgets of different units: the room left, or the limit if none is.
 
-    def rows(self, widths: Mapping[str, int]) -> list[float]:
-        """What must each stay within `limit`: the sum of the layers, or every layer of a maximum."""
-        if self.pricer.combine == "max":
-            return [cost.value for cost in self.pricer.layers(widths).values()]
-        return [self.pricer.value(widths)]
+        Room that is rounding only is none: fractions of it are numbers no solver takes.
+        """
+        room = self.limit - self.present.value
+        return room if room > _NO_ROOM * self.limit else self.limit or 1.0
 
 
 def budget_names(budgets: Sequence[Budget]) -> list[str]:
@@ -97,7 +98,8 @@ def resolve(net: Priceable, budgets: Sequence[Budget], seed_price: Mapping[str, 
         seed = _seed_price(name, budget, seed_price or {}, names, budgets, present.value)
         at_seed.append(_absolute(name, budget, seed, pricer.unit))
         reference = seed if budget.scope == "network" else present.value
-        limits.append(Limit(name, pricer, _absolute(name, budget, reference, pricer.unit), present))
+        limit = _absolute(name, budget, reference, pricer.unit)
+        limits.append(Limit(name, pricer, limit, present, _said(budget, seed != present.value)))
     _check_present(limits)
     _check_scopes(limits, budgets, at_seed)
     return tuple(limits)
@@ -129,7 +131,7 @@ def _absolute(name: str, budget: Budget, reference: float, unit: str) -> float:
     if isinstance(limit, str):
         try:
             times = factor(limit)
-            absolute = parse_limit(limit, unit) if times is None else times * reference
+            absolute = parse_limit(limit, unit) if times is None else _times(times, reference)
         except BudgetError as error:
             raise BudgetError(f"budget {name!r}: {error}") from None
     elif isinstance(limit, bool) or not isinstance(limit, (int, float)):
@@ -139,6 +141,21 @@ def _absolute(name: str, budget: Budget, reference: float, unit: str) -> float:
     if not math.isfinite(absolute) or absolute < 0:
         raise BudgetError(f"budget {name!r}: limit {limit!r} is not a finite number of at least 0; {expected}")
     return absolute
+
+
+def _times(factor: float, reference: float) -> float:
+    """The product, rounded once from the decimal factor: 1.15 times 100 is 115; infinite where it is too large."""
+    try:
+        return float(Fraction(repr(factor)) * Fraction(reference))
+    except OverflowError:
+        return math.inf
+
+
+def _said(budget: Budget, grown: bool) -> str:
+    """What a factor multiplies, where that is not the present price; "" for amounts."""
+    if not grown or budget.scope != "network" or not isinstance(budget.limit, str) or factor(budget.limit) is None:
+        return ""
+    return f" ({budget.limit.strip()} of the seed's price)"
 
 
 def _seed_price(
@@ -166,12 +183,14 @@ def _check_present(limits: Sequence[Limit]) -> None:
         return
     if len(passed) == 1:
         raise BudgetError(
-            f"budget {passed[0].name!r}: the limit of {amount(passed[0].limit, passed[0].pricer.unit)} is below the "
-            f"price of the network as it is, {_excess(passed[0])}; raise the limit or start from a smaller network"
+            f"budget {passed[0].name!r}: the limit of {amount(passed[0].limit, passed[0].pricer.unit)}"
+            f"{passed[0].said} is below the price of the network as it is, {_excess(passed[0])}; raise the limit or "
+            "start from a smaller network"
         )
     worst = max(passed, key=lambda limit: limit.present.value / limit.limit if limit.limit > 0 else math.inf)
     each = "; ".join(
-        f"{limit.name!r}: limit {amount(limit.limit, limit.pricer.unit)}, price {_excess(limit)}" for limit in passed
+        f"{limit.name!r}: limit {amount(limit.limit, limit.pricer.unit)}{limit.said}, price {_excess(limit)}"
+        for limit in passed
     )
     raise BudgetError(
         f"{len(passed)} of {len(limits)} budgets are below the price of the network as it is: {each}; "

@@ -20,6 +20,7 @@ MOST_CHOICES = 2**20
 
 _MOST_PRICES = 20_000  # layer prices that are asked for at most: a table takes some 0.1 ms for each
 _CLOSE = 1e-9  # of a limit: nearer to it, a choice is priced again, free of rounding
+_TRIES = 100  # of such choices, before others should search
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ def choices(problem: Problem) -> int:
 
 
 def search_all(problem: Problem) -> Blocks | None:
-    """The choice of largest gain inside every budget; None if there are too many to try."""
+    """The choice of largest gain inside every budget; None if there are too many to try, or too many at a limit."""
     if choices(problem) > MOST_CHOICES or _prices(problem) > _MOST_PRICES:
         return None
     names = list(problem.ends)
@@ -40,12 +41,13 @@ def search_all(problem: Problem) -> Blocks | None:
         gain += np.array(problem.gains[name]).reshape([-1 if place == axis else 1 for place in range(len(names))])
     for limit in problem.limits:
         gain[_grid(problem, limit, names, shape) > limit.limit * (1 + _CLOSE)] = -math.inf
-    while True:
+    for _ in range(_TRIES):
         best = np.unravel_index(int(np.argmax(gain)), shape)
         blocks = dict(zip(names, map(int, best), strict=True))
         if problem.within(blocks):
             return blocks
         gain[best] = -math.inf
+    return None
 
 
 def _prices(problem: Problem) -> int:

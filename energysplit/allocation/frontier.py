@@ -17,10 +17,11 @@ from energysplit.errors import InputError, NotMeasured
 from energysplit.progress import Progress, SilentProgress
 from energysplit.types import Allocation, Budget, Cost, Priceable, SplitIndex
 
-# A limit is no limit once the network it buys costs less than this part of it; till then it is raised by a factor.
-_SLACK = 0.5
-_RAISE = 16.0
-_TRIES = 16
+# A limit this many times the price of everything there is to buy is no limit.
+_AMPLE = 4.0
+
+MOST_POINTS = 200
+"""Limits of one budget that are tried at most."""
 
 # The first limit above the present price buys about one neuron, yet is at least this part of the way to the last.
 _FIRST = 1 / 200
@@ -31,7 +32,8 @@ class Point:
     """An allocation at one limit.
 
     price: of the grown network, under this budget. gap: to the bound of the relaxation at this limit. shadow_price:
-    gain that one more unit of this budget would buy.
+    gain that one more unit of this budget would buy. allocation: the choice; where it was found for a smaller limit,
+    its own limits, gap and status are of that one.
     """
 
     limit: float
@@ -94,12 +96,12 @@ def frontier(
         **arguments: of `allocate`.
 
     Raises:
-        InputError: fewer than two points, or what `allocate` refuses.
+        InputError: points out of range, or what `allocate` refuses.
         BudgetError: a budget can't be read, or is below the present price.
         SolverFailed: the solver ended without an optimum.
     """
-    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise InputError(f"points = {points!r} given, a whole number of at least 2 expected")
+    if isinstance(points, bool) or not isinstance(points, int) or not 2 <= points <= MOST_POINTS:
+        raise InputError(f"points = {points!r} given, a whole number from 2 to {MOST_POINTS} expected")
     listed = [budgets] if isinstance(budgets, Budget) else list(budgets)
     method = arguments.pop("method", "milp")
     problem = build(net, index, listed, **arguments)
@@ -107,25 +109,24 @@ def frontier(
     solver = _Solver(problem, method)
     several = len(limits) > 1
     given = {place: limit.limit for place, limit in enumerate(limits)}
+    plans = []
+    for place, limit in enumerate(limits):
+        others = {other: value for other, value in given.items() if other != place}
+        everything, last = solver.unlimited(place, {}), solver.unlimited(place, others)
+        plans.append((others, last, _spread(limit, index, [last.price.value, everything.price.value], points)))
     curves: list[tuple[list[Point], list[Point]]] = []
-    solves = len(limits) * (points + 1) * (2 if several else 1)
-    with (progress or SilentProgress()).task("frontier", solves) as task:
-        for place, limit in enumerate(limits):
-            others = {other: value for other, value in given.items() if other != place}
-            everything, last = solver.unlimited(place, {}), solver.unlimited(place, others)
-            wanted = _spread(limit, index, [last.price.value, everything.price.value], points)
+    with (progress or SilentProgress()).task("frontier", sum(len(wanted) for _, _, wanted in plans)) as task:
+        for place, (others, last, wanted) in enumerate(plans):
             alone, together = [], []
             for at in wanted:
                 alone.append(solver.at({place: at}, place))
                 # Above the last price it is the other budgets that bind.
-                here = solver.at({**others, place: at}, place) if at < last.price.value or at == limit.limit else last
-                together.append(replace(here, limit=at))
-                if len(alone) <= points + 1:
-                    task.advance(2 if several else 1)
+                inner = at < last.price.value or at == limits[place].limit
+                together.append(replace(solver.at({**others, place: at}, place) if inner else last, limit=at))
+                task.advance(1)
             together = _rising(together)
             alone = _rising([_better(by_itself, point) for by_itself, point in zip(alone, together, strict=True)])
             curves.append((together, alone))
-            task.advance(max(0, points + 1 - len(wanted)) * (2 if several else 1))
     most = max(point.gain for _, alone in curves for point in alone)
     return {
         limit.name: Frontier(
@@ -159,13 +160,10 @@ class _Solver:
 
     def unlimited(self, place: int, others: Mapping[int, float]) -> Point:
         """The allocation that a budget does not bind, the others at these limits."""
-        limit = max(self.limits[place].present.value, self.limits[place].limit, 1e-12) * _RAISE
-        for _ in range(_TRIES):
-            found = self.at({**others, place: limit}, place)
-            if found.price.value <= _SLACK * limit:
-                break
-            limit *= _RAISE
-        return replace(found, shadow_price=0.0)
+        pricer = self.limits[place].pricer
+        everything = pricer.value(self.problem.widths_at(self.problem.everything))
+        limit = _AMPLE * max(everything, self.limits[place].present.value) or 1.0
+        return replace(self.at({**others, place: limit}, place), shadow_price=0.0)
 
 
 def _spread(limit: Limit, index: Mapping[str, SplitIndex], ends: Sequence[float], points: int) -> list[float]:

@@ -94,7 +94,8 @@ def solve_whole(model: LinearModel, relaxation: Relaxation) -> Blocks:
     Raises:
         SolverFailed: HiGHS ended with another status than optimal.
     """
-    penalty = relaxation.penalty
+    penalty = relaxation.penalty.copy()
+    penalty[_always(model)] = 0.0
     order = np.sort(penalty)
     within = float(order[min(len(order), max(_FEW_WHOLE, 3 * len(model.groups))) - 1])
     while True:
@@ -107,11 +108,17 @@ def solve_whole(model: LinearModel, relaxation: Relaxation) -> Blocks:
         within = gap
 
 
+def _always(model: LinearModel) -> Columns:
+    """Columns that are in every pool: the first of each group and the anchor's, of which one choice or other fits."""
+    return np.concatenate([model.start[:-1], model.anchor])
+
+
 def _first_pool(model: LinearModel) -> NDArray[np.bool_]:
     """Columns to begin with: all, or some of each group."""
     pool = np.ones(len(model.gain), dtype=bool)
     if len(pool) > _FEW:
         pool[:] = False
+        pool[_always(model)] = True
         for a, b in zip(model.start[:-1], model.start[1:], strict=True):
             pool[np.linspace(a, b - 1, min(_SPREAD, b - a)).round().astype(int)] = True
     return pool

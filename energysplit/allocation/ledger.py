@@ -17,25 +17,18 @@ _CLOSE = 1e-9  # of the limit: nearer than this, rounding could decide
 
 
 class Touched:
-    """Which layers of each limit follow each group."""
+    """Which layers of each limit follow each group, and which groups share a layer with it, itself included."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self.by_limit: list[dict[str, tuple[str, ...]]] = []
+        self.neighbours: defaultdict[str, set[str]] = defaultdict(set)
         for limit in limits:
             found: defaultdict[str, list[str]] = defaultdict(list)
             for layer, groups in limit.pricer.follows.items():
                 for group in groups:
                     found[group].append(layer)
+                    self.neighbours[group].update(groups)
             self.by_limit.append({group: tuple(layers) for group, layers in found.items()})
-
-    def neighbours(self, limits: Sequence[Limit]) -> dict[str, frozenset[str]]:
-        """Group -> groups that share a layer with it, itself included, under any limit."""
-        found: defaultdict[str, set[str]] = defaultdict(set)
-        for limit in limits:
-            for groups in limit.pricer.follows.values():
-                for group in groups:
-                    found[group].update(groups)
-        return {group: frozenset(others) for group, others in found.items()}
 
 
 class Ledger:
@@ -55,14 +48,6 @@ class Ledger:
             {layer: limit.pricer.layer_value(layer, self.widths) for layer in limit.pricer.follows} for limit in limits
         ]
         self.values = [limit.pricer.total(layers.values()) for limit, layers in zip(limits, self._layers, strict=True)]
-
-    def copy(self) -> Ledger:
-        """Another ledger at the same widths."""
-        made = object.__new__(Ledger)
-        made.limits, made._touched = self.limits, self._touched
-        made.widths, made.values = dict(self.widths), list(self.values)
-        made._layers = [dict(layers) for layers in self._layers]
-        return made
 
     def inside(self) -> bool:
         """Whether every budget is kept."""
@@ -90,6 +75,20 @@ class Ledger:
     def after(self, group: str, width: int) -> list[float]:
         """What the network would cost with the group at another width, by limit."""
         return [self._after(place, self.layers(place, group, width)) for place in range(len(self.limits))]
+
+    def saved(self, group: str, width: int) -> float:
+        """How much less the limits would be passed with the group at another width, each as a fraction of its scale.
+
+        Of a maximum every layer above its limit counts: several may have to shrink before it falls.
+        """
+        total = 0.0
+        for place, limit in enumerate(self.limits):
+            if self.values[place] > limit.limit:
+                changed, layers = self.layers(place, group, width), self._layers[place]
+                above = limit.limit if limit.pricer.combine == "max" else 0.0
+                less = math.fsum(max(layers[name], above) - max(new, above) for name, new in changed.items())
+                total += max(less, 0.0) / limit.scale
+        return total
 
     def set(self, group: str, width: int) -> None:
         """Change a group's width."""

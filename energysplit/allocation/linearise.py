@@ -25,18 +25,22 @@ from energysplit.allocation.profile import Rows, profile
 
 Array = NDArray[np.float64]
 
+_FAR = 1e6  # times the room
+
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
     """A multiple-choice knapsack: of each group's columns (numbers of blocks) take one, within every row's room.
 
-    start: shape (groups + 1,), first column of each group. count: shape (columns,), the number of blocks. gain: shape
-    (columns,). matrix: shape (rows, columns), price against the group's first column as a fraction of its row's scale.
-    room: shape (rows,), same fractions. rows: the budget's name and the scale (budget units) of each row.
+    start: shape (groups + 1,), first column of each group. anchor: shape (groups,), the column of each group at which
+    prices are the true ones. count: shape (columns,), the number of blocks. gain: shape (columns,). matrix: shape
+    (rows, columns), price against the group's first column as a fraction of its row's scale. room: shape (rows,), same
+    fractions. rows: the budget's name and the scale (budget units) of each row.
     """
 
     groups: tuple[str, ...]
     start: NDArray[np.int64]
+    anchor: NDArray[np.int64]
     count: NDArray[np.int64]
     gain: Array
     matrix: sparse.csr_array
@@ -63,7 +67,7 @@ def linearise(problem: Problem, centre: Mapping[str, int], anchor: Blocks, reach
     """The linear model of a problem's prices.
 
     Args:
-        problem: the allocation problem.
+        problem: the allocation problem, of one group at least.
         centre: widths the other groups are held at while one group's profile is priced.
         anchor: the choice at which the model's prices are the true ones.
         reach: fraction of a group's blocks the solution may move from the anchor, one block at least. Below 1 the
@@ -76,14 +80,15 @@ def linearise(problem: Problem, centre: Mapping[str, int], anchor: Blocks, reach
         place = anchor[name] - window.start
         every = problem.every_width(name)
         rows = profile(ledger, name, every[window.start : window.stop], place)
-        entries.add(rows, place)
-    lengths = [len(window) for window in counts.values()]
+        entries.add(rows, len(window), place)
+    start = np.concatenate([[0], np.cumsum([len(window) for window in counts.values()])]).astype(np.int64)
     matrix, room, rows_kept = entries.assembled(reach >= 1)
     return LinearModel(
         tuple(counts),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.concatenate([[0], *(np.array(window) for window in counts.values())])[1:].astype(np.int64),
-        np.concatenate([[0.0], *(np.array(problem.gains[name])[list(window)] for name, window in counts.items())])[1:],
+        start,
+        start[:-1] + np.array([anchor[name] - window.start for name, window in counts.items()]),
+        np.concatenate([np.array(window) for window in counts.values()]),
+        np.concatenate([np.array(problem.gains[name])[list(window)] for name, window in counts.items()]),
         matrix,
         room,
         rows_kept,
@@ -112,18 +117,18 @@ class _Entries:
         self.columns = 0
         self.parts: list[tuple[int, int, Array]] = []  # row, first column, prices
 
-    def add(self, rows: list[Rows], anchor: int) -> None:
+    def add(self, rows: list[Rows], columns: int, anchor: int) -> None:
         """The columns of one more group."""
-        length = 0
         for place, found in enumerate(rows):
             for layer, values in found.items():
-                number, length = self.number[place, layer], len(values)
+                number = self.number[place, layer]
                 self.room[number] += float(values[anchor] - values[0])
                 self.parts.append((number, self.columns, values - values[0]))
-        self.columns += length
+        self.columns += columns
 
     def assembled(self, from_nothing: bool) -> tuple[sparse.csr_array, Array, tuple[tuple[str, float], ...]]:
         """Matrix, room and rows, without the rows that no choice can pass."""
+        # A price far above the room can't be paid; how far is nothing a solver should have to compute with.
         scale = np.array(self.scale)
         room = np.array(self.room) / scale
         # From no blocks anywhere, nothing is always inside. Otherwise the anchor is, and the model is exact there.
@@ -134,7 +139,9 @@ class _Entries:
         kept = np.flatnonzero(most > room)
         place = {int(number): new for new, number in enumerate(kept)}
         parts = [
-            (place[number], first, values / scale[number]) for number, first, values in self.parts if number in place
+            (place[number], first, np.clip(values / scale[number], -_FAR, _FAR))
+            for number, first, values in self.parts
+            if number in place
         ]
         data = np.concatenate([np.zeros(0), *(values for _, _, values in parts)])
         rows = np.concatenate([np.zeros(0, int), *(np.full(len(values), number) for number, _, values in parts)])

@@ -35,11 +35,12 @@ class Offer:
     """What a group offers.
 
     gain: shape (most + 1,), the largest gain of exactly n channels more; minus infinity where no choice has n. unknown:
-    neurons left out because their index is NaN.
+    neurons left out because their index is NaN. unsure: neurons left out because of `risk` alone.
     """
 
     gain: NDArray[np.float64]
     unknown: int
+    unsure: int
     _choice: Callable[[int], dict[int, str]]
 
     def bought(self, count: int) -> dict[int, str]:
@@ -62,21 +63,27 @@ def offer(name: str, index: SplitIndex, channels: int, *, mass: float = 1.0, ris
             `mass` needs is missing.
     """
     kinds(mass)  # refuses what is no mass
-    low = _paying(name, index, channels, risk, sign=-1.0)
-    high = np.zeros(channels)
-    if mass > 1:
-        if index.upper is None:
-            raise InputError(
-                f"index of group {name!r} has no upper end, which mass = {mass:g} needs; use splitting_index(..., "
-                "signed=True) or mass=1"
-            )
-        high = _paying(f"{name} (upper end)", index.upper, channels, risk, sign=1.0)
-    unknown = int(np.sum(np.isnan(low) | np.isnan(high)))
-    low, high = np.nan_to_num(low, nan=0.0), np.where(np.isnan(low), 0.0, np.nan_to_num(high, nan=0.0))
+    if mass > 1 and index.upper is None:
+        raise InputError(
+            f"index of group {name!r} has no upper end, which mass = {mass:g} needs; use splitting_index(..., "
+            "signed=True) or mass=1"
+        )
+
+    def paying(at_risk: float) -> NDArray[np.float64]:
+        low = _paying(name, index, channels, at_risk, sign=-1.0)
+        if mass <= 1 or index.upper is None:
+            return np.stack([low, np.zeros(channels)])
+        return np.stack([low, _paying(f"{name} (upper end)", index.upper, channels, at_risk, sign=1.0)])
+
+    ends = paying(risk)
+    known = ~np.isnan(ends).any(0)
+    low, high = np.where(known, ends, 0.0)
+    unknown = int(np.sum(~known))
+    unsure = int(np.sum(known & (low + high == 0) & (paying(0.0).sum(0) > 0)))
     if mass <= 1:
-        return _pairs(low, unknown)
+        return _pairs(low, unknown, unsure)
     listed = tuple(found for neuron in range(channels) if (found := _options(neuron, low[neuron], high[neuron], mass)))
-    return _signed(listed, unknown)
+    return _signed(listed, unknown, unsure)
 
 
 def _paying(name: str, index: SplitIndex, channels: int, risk: float, sign: float) -> NDArray[np.float64]:
@@ -95,7 +102,10 @@ def _paying(name: str, index: SplitIndex, channels: int, risk: float, sign: floa
                 f"index of group {name!r} has no standard errors, which risk = {risk:g} needs; estimate it on more "
                 "than one image, best with held_out=..., or use risk=0"
             )
-        sure = sure - risk * np.array(index.stderr.tolist(), dtype=np.float64)
+        errors = np.array(index.stderr.tolist(), dtype=np.float64)
+        if len(errors) != channels:
+            raise InputError(f"index of group {name!r} has {len(errors)} standard errors for {channels} neurons")
+        sure = sure - risk * errors
     return np.where(np.isnan(values) | np.isnan(sure), math.nan, np.where(sure > 0, sign * values, 0.0))
 
 
@@ -112,15 +122,15 @@ def _options(neuron: int, low: float, high: float, mass: float) -> tuple[Option,
     return tuple(best)
 
 
-def _pairs(low: NDArray[np.float64], unknown: int) -> Offer:
+def _pairs(low: NDArray[np.float64], unknown: int, unsure: int) -> Offer:
     """Plain pairs, the best indices first."""
     # Stable: neurons with equal indices keep their order.
     order = np.argsort(-low, kind="stable")[: int(np.sum(low > 0))]
     gain = np.concatenate([[0.0], np.cumsum(low[order])])
-    return Offer(gain, unknown, lambda count: dict.fromkeys(order[:count].tolist(), PAIR))
+    return Offer(gain, unknown, unsure, lambda count: dict.fromkeys(order[:count].tolist(), PAIR))
 
 
-def _signed(listed: Sequence[tuple[Option, ...]], unknown: int) -> Offer:
+def _signed(listed: Sequence[tuple[Option, ...]], unknown: int, unsure: int) -> Offer:
     """The best gain for every number of channels, by dynamic programming over neurons; listed: options of each."""
     most = sum(options[-1].added for options in listed)
     gain = np.full(most + 1, -math.inf)
@@ -144,4 +154,4 @@ def _signed(listed: Sequence[tuple[Option, ...]], unknown: int) -> Offer:
                 count -= option.added
         return found
 
-    return Offer(gain, unknown, choice)
+    return Offer(gain, unknown, unsure, choice)

@@ -19,6 +19,7 @@ from energysplit.allocation.offers import Offer, offer
 from energysplit.allocation.profile import straight
 from energysplit.allocation.reach import within_tables
 from energysplit.errors import InputError, nearest
+from energysplit.kinds import kinds
 from energysplit.types import Budget, Cost, GroupBound, Priceable, SplitIndex
 
 Blocks = dict[str, int]
@@ -31,9 +32,10 @@ class Problem:
 
     widths: present width of every group of the network. offers: of the groups of which a block can be bought. ends:
     group -> channels added after 0, 1, 2, ... blocks. gains: group -> gain after 0, 1, 2, ... blocks (times the group's
-    weight), rising. limits: the budgets. unknown: neurons left out because their index is NaN. short: whether some
-    group has good neurons, but not enough for its first block. multiples: group -> what its width becomes a multiple
-    of, for groups that have good neurons. unmeasured: group -> why it can't grow as far as it has good neurons, where a
+    weight), rising. limits: the budgets. unknown: neurons left out because their index is NaN. unsure: neurons left
+    out because of `risk`. short: whether some group has good neurons, but not enough for its first block. unaligned:
+    whether some has more than whole blocks of them. multiples: group -> what its width becomes a multiple of, for
+    groups that have good neurons. unmeasured: group -> why it can't grow as far as it has good neurons, where a
     measured table ends before. bounded: groups that would grow further but for a bound on them. mass: of signed splits.
     """
 
@@ -44,7 +46,9 @@ class Problem:
     gains: dict[str, tuple[float, ...]]
     limits: tuple[Limit, ...]
     unknown: int = 0
+    unsure: int = 0
     short: bool = False
+    unaligned: bool = False
     multiples: dict[str, int] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
@@ -110,8 +114,9 @@ class Problem:
     @cached_property
     def neighbours(self) -> dict[str, tuple[str, ...]]:
         """Group -> groups of the problem whose marginal prices may change when it grows, itself included."""
-        found = self.touched.neighbours(self.limits)
-        return {name: tuple(other for other in found.get(name, {name}) if other in self.ends) for name in self.ends}
+        found = self.touched.neighbours
+        # In a fixed order, whatever the hashes of names are.
+        return {name: tuple(other for other in self.ends if other in found[name]) for name in self.ends}
 
     @cached_property
     def stepped(self) -> frozenset[str]:
@@ -150,13 +155,17 @@ def build(
         InputError: unknown group, as many indices as neurons not given, or an argument out of range.
         BudgetError: see `budgets.resolve`.
     """
+    kinds(mass)  # refuses what is no mass
     widths = dict(net.widths)
     weights = {} if weights is None else weights
     multiples = multiple_of if isinstance(multiple_of, Mapping) else dict.fromkeys(widths, multiple_of)
     for what, given in (("index", index), ("weights", weights), ("multiple_of", multiples)):
         for name in given:
             if name not in widths:
-                raise InputError(f"{what}: no group {name!r} in this network; {nearest(name, widths)}")
+                raise InputError(f"{what}: no group {name!r} in this network; {nearest(str(name), widths)}")
+    for name, one in index.items():
+        if not isinstance(one, SplitIndex):
+            raise InputError(f"index of group {name!r} is {type(one).__name__}; expected what splitting_index returns")
     _check(weights, multiples, multiples is multiple_of, risk)
     most = ceilings(bounds or {}, net.groups)
     limits = resolve(net, budgets, seed_price)
@@ -164,18 +173,19 @@ def build(
     offers: dict[str, Offer] = {}
     ends: dict[str, tuple[int, ...]] = {}
     used: dict[str, int] = {}
-    bounded, unknown, short = set(), 0, False
+    bounded, unknown, unsure, short, unaligned = set(), 0, 0, False, False
     for name, group in net.groups.items():
         if not group.splittable or name not in index:
             continue
         found = offer(name, index[name], widths[name], mass=mass, risk=risk)
-        unknown += found.unknown
+        unknown, unsure = unknown + found.unknown, unsure + found.unsure
         if weights.get(name, 1.0) == 0 or len(found.gain) == 1:  # a weight of 0 buys nothing
             continue
         used[name] = multiples.get(name, 1)
         free = _ends(found, widths[name], used[name], math.inf)
         stops = _ends(found, widths[name], used[name], most.get(name, math.inf))
         short = short or len(free) == 1
+        unaligned = unaligned or (used[name] > 1 and free[-1] < len(found.gain) - 1)
         if len(stops) < len(free):
             bounded.add(name)
         if len(stops) > 1:
@@ -183,9 +193,12 @@ def build(
     ends, unmeasured = within_tables(widths, ends, limits)
     ends = {name: stops for name, stops in ends.items() if len(stops) > 1}
     gains = {
-        name: tuple((float(weights.get(name, 1.0)) * offers[name].gain[list(stops)]).tolist())
+        name: tuple(float(weights.get(name, 1.0)) * gain for gain in offers[name].gain[list(stops)].tolist())
         for name, stops in ends.items()
     }
+    for name, brought in gains.items():
+        if not math.isfinite(brought[-1]):
+            raise InputError(f"gains of group {name!r} are not finite; expected smaller indices, weights or mass")
     offers = {name: offers[name] for name in ends}
     return Problem(
         net,
@@ -195,7 +208,9 @@ def build(
         gains,
         limits,
         unknown=unknown,
+        unsure=unsure,
         short=short,
+        unaligned=unaligned,
         multiples=used,
         unmeasured=unmeasured,
         bounded=frozenset(bounded),
@@ -206,7 +221,7 @@ def build(
 def _check(weights: Mapping[str, float], multiples: Mapping[str, int], by_group: bool, risk: float) -> None:
     """Refuse numbers out of range."""
     for name, weight in weights.items():
-        if not (math.isfinite(weight) and weight >= 0):
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise InputError(f"weight of group {name!r} is {weight!r}; expected a finite number of at least 0")
     for name, multiple in multiples.items():
         if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:

@@ -48,11 +48,15 @@ def search_milp(problem: Problem) -> Found:
     found = _near(problem, _wide(problem, whole=True))
     if found.relaxation is not None:  # near enough to its bound
         return found
-    best, rounds = found.blocks, found.rounds
+    seen = [found.blocks]
     for start in (fill(problem, problem.nothing), top_k(problem)):
-        other = _near(problem, Found(start))
-        best, rounds = _better(problem, best, other.blocks), rounds + other.rounds
-    return Found(improve(problem, best), rounds)
+        if start not in seen:
+            seen.append(start)
+            found = _near(problem, Found(start, found.rounds))
+            if found.relaxation is not None:
+                return found
+            seen.append(found.blocks)
+    return Found(improve(problem, max(seen, key=problem.gain_at)), found.rounds)
 
 
 def search_lp(problem: Problem) -> Found:
@@ -96,7 +100,6 @@ def _wide(problem: Problem, *, whole: bool) -> Found:
 def _near(problem: Problem, start: Found) -> Found:
     """Rounds around the best choice, over all blocks at first and then less and less far."""
     best, rounds, reach = start.blocks, 0, 1.0
-    relaxation = None
     while rounds < ROUNDS:
         rounds += 1
         model = linearise(problem, problem.widths_at(best), best, reach)

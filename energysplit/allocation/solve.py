@@ -65,7 +65,7 @@ def allocate(
     problem = build(
         net,
         index,
-        [budgets] if isinstance(budgets, Budget) else list(budgets),
+        [budgets] if isinstance(budgets, Budget | str) else list(budgets),
         multiple_of=multiple_of,
         weights=weights,
         seed_price=seed_price,

@@ -32,7 +32,7 @@ def status(problem: Problem, found: Found, gap: float) -> str:
         )
     groups = sum(count > 0 for count in blocks.values())
     if blocks == problem.everything:
-        rest = "every neuron worth splitting is split, what is left of the budgets buys nothing more"
+        rest = f"{_all(problem)}, what is left of the budgets buys nothing more"
     else:
         rest = f"no further {step} fits"
     how = f"{gap:.2%} below the bound of the linear relaxation"
@@ -42,6 +42,14 @@ def status(problem: Problem, found: Found, gap: float) -> str:
         f"{_count(neurons, 'neuron')} of {_count(groups, 'group')} to be split, {used}; {rest}; {how}."
         f"{_left_out(problem)}"
     )
+
+
+def _all(problem: Problem) -> str:
+    """What everything there was to buy is."""
+    held = ["the bounds on groups"] if problem.bounded else []
+    held += ["what was measured"] if problem.unmeasured else []
+    held += ["the multiples of widths"] if problem.unaligned else []
+    return f"all that {' and '.join(held)} allow is bought" if held else "every neuron worth splitting is split"
 
 
 def _nothing(problem: Problem) -> str:
@@ -56,12 +64,16 @@ def _nothing(problem: Problem) -> str:
         return "Nothing to split inside the bounds on groups."
     if problem.unmeasured:
         return "Nothing to split inside what was measured."
-    return "Nothing to split: no neuron of a splittable group has an index below zero."
+    sure = "surely " if problem.unsure else ""
+    upper = f", or an upper end {sure}above it" if problem.mass > 1 else ""
+    return f"Nothing to split: no neuron of a splittable group has an index {sure}below zero{upper}."
 
 
 def _left_out(problem: Problem) -> str:
     """What could not take part, and why."""
     text = f" Left out for an unknown (NaN) index: {_count(problem.unknown, 'neuron')}." if problem.unknown else ""
+    if problem.unsure:
+        text += f" Left out as not surely below zero (risk): {_count(problem.unsure, 'neuron')}."
     if problem.bounded:
         text += f" Held by bounds: {', '.join(map(repr, sorted(problem.bounded)))}."
     if problem.unmeasured:

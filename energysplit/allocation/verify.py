@@ -5,7 +5,6 @@ Nothing leaves the allocator without `check`. A budget is never exceeded by the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 from energysplit.allocation.greedy import fill, ratio, steps
@@ -32,12 +31,7 @@ def shrink(problem: Problem, start: Blocks, closed: Collection[str] = ()) -> Blo
         best: Keyed | None = None
         count = blocks[name]
         for target in steps(problem, name, count, -1):
-            after = ledger.after(name, problem.width(name, target))
-            saved = math.fsum(
-                max(old - new, 0.0) / limit.scale
-                for old, new, limit in zip(ledger.values, after, problem.limits, strict=True)
-                if old > limit.limit
-            )
+            saved = ledger.saved(name, problem.width(name, target))
             lost = problem.gains[name][count] - problem.gains[name][target]
             found = (ratio(lost, saved), lost), target
             best = found if best is None or found < best else best
@@ -58,8 +52,9 @@ def shrink(problem: Problem, start: Blocks, closed: Collection[str] = ()) -> Blo
 def fit(problem: Problem, blocks: Blocks) -> Blocks:
     """The choice made true: shrunk into every budget, then filled until no further block fits."""
     inside = shrink(problem, blocks)
-    # Buying nothing is inside every budget (checked when budgets are resolved), so shrinking everything succeeds.
-    return fill(problem, problem.nothing if inside is None else inside)
+    # Buying nothing is inside every budget: that was checked when budgets were resolved.
+    assert inside is not None
+    return fill(problem, inside)
 
 
 def improve(problem: Problem, start: Blocks) -> Blocks:

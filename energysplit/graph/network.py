@@ -141,7 +141,7 @@ class Layer:
     def follows(self, live: bool = False) -> tuple[str, ...]:
         """The groups whose widths its case depends on, each once."""
         counts = (self.inputs, self.outputs, *((self.live,) if live else ()))
-        return tuple(dict.fromkeys(group for count in counts for group, multiple in count.terms if multiple))
+        return tuple(dict.fromkeys(group for count in counts for group, _ in count.terms))
 
     @property
     def weightless(self) -> bool:

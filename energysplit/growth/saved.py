@@ -68,6 +68,7 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
         RunError: no such stage, or it has no indices; the message lists those there are.
         CheckpointError: a file is missing or damaged, or belongs to another network.
     """
+    _check_missing(run, number)
     number = _number(run, number)
     folder = run / "stages" / str(number)
     net = checkpoint.load(folder, models.build_seed(recipe.model.name, recipe.model.args))
@@ -98,6 +99,18 @@ def added(bought: Allocation | AllocationRecord, group: str) -> int:
         return len(bought.split.get(group, ()))
     known = kinds(bought.mass)
     return sum(known[kind].added for kind in bought.kinds.get(group, {}).values())
+
+
+def _check_missing(run: Path, number: int | None) -> None:
+    """Refuse a run of which the journal has indices that are not on disk, where they are those that are asked for."""
+    file = run / journal.JOURNAL_FILE
+    records = journal.recover(file)[0] if file.exists() else []
+    indexed = [record.stage for record in records if record.index_sha256]
+    wanted = max(indexed, default=None) if number is None else number
+    if wanted in indexed and not (path := run / "stages" / str(wanted) / INDEX_FILE).exists():
+        raise CheckpointError(
+            f"{path} is missing, though the journal has it; restore the folder from a copy, or give another stage"
+        )
 
 
 def _number(run: Path, number: int | None) -> int:

@@ -101,20 +101,22 @@ def ask_again(
         for pattern, bound in (bounds or {}).items()
     }
     changed = {**(growth or {}), "bounds": {**saved.recipe.growth.bounds, **given}}
+    if mass is not None:
+        kinds(mass)  # refuses what is no mass
+        changed |= {"signed": mass > 1, "mass": mass}
     recipe = saved.recipe.model_copy(
         update={
             "hardware": _hardware(saved.recipe.hardware, hardware),
             "growth": saved.recipe.growth.model_copy(update=changed),
         }
     )
+    # Without those of its report, which nobody asks for here and the device may have no table of.
+    recipe = recipe.model_copy(update={"report": recipe.report.model_copy(update={"providers": ()})})
     found = _priced(recipe, budgets) if budgets else priced(recipe)
-    _refuse_unused(hardware, budgets or [GivenBudget(each.provider, "", each.scope) for each in recipe.budget])
+    _refuse_unused(hardware, [budget.provider for budget in budgets or recipe.budget])
     seed, needed = _seed_prices(saved, found.budgets)
     arguments = allocation_arguments(recipe, found, needed, saved.net, saved.index)
     limits = tuple(arguments.pop("budgets"))
-    if mass is not None:
-        kinds(mass)  # refuses what is no mass
-        arguments["mass"] = mass
     return Question(saved, limits, arguments, seed, found.warnings)
 
 
@@ -159,10 +161,9 @@ def _options(recipe: Recipe, name: str) -> dict[str, Any]:
     return dict(found[0]) if found else {}
 
 
-def _refuse_unused(hardware: HardwareRecipe | None, budgets: Sequence[GivenBudget]) -> None:
+def _refuse_unused(hardware: HardwareRecipe | None, wanted: Sequence[str]) -> None:
     """Refuse what no budget's provider takes: it would change nothing, silently."""
     for option, value in (hardware or HardwareRecipe()).model_dump().items():
-        wanted = [budget.provider for budget in budgets]
         if value and not any(takes(name, option) for name in wanted):
             able = ", ".join(name for name in names() if takes(name, option))
             raise InputError(

@@ -59,11 +59,12 @@ def check_index(index: Mapping[str, SplitIndex], net: Network, where: Path | str
         for end in (found, found.upper):
             if end is None:
                 continue
-            if end.value.shape != (group.channels,):
-                raise CheckpointError(
-                    f"{where}: group {name!r} has {end.value.numel()} neurons there, {group.channels} in this network; "
-                    f"{_ADVICE}"
-                )
+            for values in (end.value, end.stderr, end.residual, end.same_images):
+                if values is not None and values.shape != (group.channels,):
+                    raise CheckpointError(
+                        f"{where}: group {name!r} has {values.numel()} neurons there, {group.channels} in this "
+                        f"network; {_ADVICE}"
+                    )
             for kind, layers in (("direction", group.movers), ("outgoing", group.consumers)):
                 what = "direction" if kind == "direction" else "outgoing direction"
                 given: dict[str, Tensor] = getattr(end, kind)

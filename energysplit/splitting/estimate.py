@@ -70,8 +70,8 @@ def splitting_index(
     """
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
-    if sweeps is not None and sweeps < 1:
-        raise InputError(f"sweeps={sweeps} given; at least 1 expected")
+    if sweeps is not None and (not isinstance(sweeps, int) or sweeps < 1):
+        raise InputError(f"sweeps={sweeps!r} given; a whole number of at least 1 expected")
     if not (math.isfinite(kink_beta) and kink_beta > 0):
         raise InputError(f"kink_beta={kink_beta} given; a finite number above 0 expected")
     sample = _listed(batches)

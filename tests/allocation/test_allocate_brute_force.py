@@ -113,13 +113,17 @@ def inside(net, found, budgets: list[Budget]) -> bool:
     )
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_a_thousand_networks(part: int, chain: Callable, indices: Callable) -> None:
+@pytest.mark.parametrize("part", range(10))
+def test_a_thousand_networks(part: int, chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hundred go the way of large networks, by rounds of the knapsack alone; the others as users have them go."""
+    if part < 6:
+        monkeypatch.setattr(search, "search_all", lambda problem: None)
     shortfalls = []
-    for seed in range(part * CASES // 4, (part + 1) * CASES // 4):
+    for seed in range(part * CASES // 10, (part + 1) * CASES // 10):
         net, index, budgets = drawn(seed, chain, indices, most_groups=3, widest=6)
         found = allocate(net, index, budgets)
         assert inside(net, found, budgets)
+        assert ("the best of all" in found.status) == (part >= 6 and bool(found.split))
         best = best_gain(net, index, budgets)
         assert found.predicted_gain <= best * (1 + 1e-9)
         shortfalls.append(1 - found.predicted_gain / best if best > 0 else 0.0)
@@ -127,20 +131,18 @@ def test_a_thousand_networks(part: int, chain: Callable, indices: Callable) -> N
     assert close >= 0.99, f"within 0.5 % of the best on {close:.1%}"
 
 
-def test_the_rounds_alone_where_not_every_choice_is_tried(
-    chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The way large networks go, on networks small enough to know the best choice."""
+def test_more_groups_by_rounds_alone(chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against `search_all`, which the test above proves, as trying choices one by one would take too long."""
     monkeypatch.setattr(search, "search_all", lambda problem: None)
     shortfalls = []
-    for seed in range(80):
+    for seed in range(50):
         net, index, budgets = drawn(seed, chain, indices, most_groups=5)
         found = allocate(net, index, budgets)
         assert inside(net, found, budgets)
-        assert "the best of all" not in found.status
         problem = build(net, index, budgets)
         known = exhaustive.search_all(problem)
-        best = problem.gain_at(known) if known is not None else 0.0
+        assert known is not None
+        best = problem.gain_at(known)
         shortfalls.append(1 - found.predicted_gain / best if best > 0 else 0.0)
     close = sum(shortfall <= 0.005 for shortfall in shortfalls) / len(shortfalls)
     assert close >= 0.98, f"within 0.5 % of the best on {close:.1%}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from unittest import mock
 
 import cvxpy
 import pytest
+import torch
 
 from energysplit.allocation import METHODS, allocate, verify
 from energysplit.allocation.problem import build
 from energysplit.costs import price
 from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed
-from energysplit.types import Budget, Cost, LayerCase
+from energysplit.types import Budget, Cost, GroupBound, LayerCase
 
 NAN = float("nan")
 
@@ -79,6 +82,61 @@ def test_alignment_fills_up_first(chain: Callable, indices: Callable) -> None:
     assert short.status == (
         "Nothing to split: no group has enough neurons with an index below zero to end at a multiple of 8."
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_room_that_is_rounding_only_is_none(method: str, chain: Callable, indices: Callable) -> None:
+    net = chain([3, 4])
+    present = price(net, "macs").value
+    for limit in (math.nextafter(present, math.inf), present * (1 + 1e-12), present * (1 + 1e-8)):
+        found = allocate(net, indices(net, 0), [Budget("macs", limit), Budget("params", "2x")], method=method)
+        assert found.status.startswith("Nothing fits")
+        assert found.split == {}
+
+
+def test_many_choices_at_the_very_limit_do_not_take_forever(chain: Callable, indices: Callable) -> None:
+    class Constant:
+        """Nearly all of it constant: all choices are within rounding of the limit."""
+
+        unit = "J"
+
+        def price(self, case: LayerCase) -> Cost:
+            return Cost.exact(1e12 + case.in_channels * case.out_channels, self.unit)
+
+    net = chain([9, 9, 9, 9])
+    limit = price(net, Constant()).value + 40
+    found = allocate(net, indices(net, 0), [Budget(Constant(), limit)])
+    assert found.split
+    assert found.price["Constant"].value <= limit
+
+
+def test_numbers_that_overflow_are_refused(chain: Callable, indices: Callable) -> None:
+    net = chain([3, 4])
+    index = indices(net, 0, {"conv0": [-1e200, 1.0, -1e200]})
+    with pytest.raises(InputError, match="gains of group 'conv0' are not finite; expected smaller indices"):
+        allocate(net, index, [Budget("macs", "2x")], weights={"conv0": 1e200})
+    with pytest.raises(InputError, match=r"mass = 1e\+300 given, a finite number of at least 1 expected, 1000 at most"):
+        allocate(net, index, [Budget("macs", "2x")], mass=1e300)
+    with pytest.raises(InputError, match="index of group 'conv0' is list; expected what splitting_index returns"):
+        allocate(net, {"conv0": [1.0]}, [Budget("macs", "2x")])
+    with pytest.raises(InputError, match="weight of group 'conv0' is 'a'; expected a finite number of at least 0"):
+        allocate(net, indices(net, 0), [Budget("macs", "2x")], weights={"conv0": "a"})
+
+
+def test_what_holds_the_purchase_is_said(chain: Callable, indices: Callable) -> None:
+    net, wide = chain([6, 6]), Budget("macs", "9x")
+    index = indices(net, 0, {"conv0": [-1.0] * 6, "conv1": [-1.0] * 6})
+    sure = {name: replace(one, stderr=torch.tensor([0.1] * 4 + [2.0] * 2)) for name, one in index.items()}
+    assert "every neuron worth splitting is split, what is left of the budgets buys nothing more" in (
+        allocate(net, index, wide).status
+    )
+    assert "all that the multiples of widths allow is bought, what is left" in (
+        allocate(net, indices(net, 0, {"conv0": [-1.0] * 4 + [1.0] * 2}), wide, multiple_of=8).status
+    )
+    assert "all that the bounds on groups allow is bought" in (
+        allocate(net, index, wide, bounds={"conv0": GroupBound(frozen=True)}).status
+    )
+    assert allocate(net, sure, wide, risk=1.0).status.endswith("Left out as not surely below zero (risk): 4 neurons.")
 
 
 def test_alignment_by_group(chain: Callable, indices: Callable) -> None:

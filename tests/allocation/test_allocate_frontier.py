@@ -154,7 +154,7 @@ def test_nothing_to_buy_is_a_flat_line(net: Any, indices: Make) -> None:
 
 
 def test_bad_input(net: Any, index: dict[str, SplitIndex]) -> None:
-    with pytest.raises(InputError, match="points = 1 given, a whole number of at least 2 expected"):
+    with pytest.raises(InputError, match="points = 1 given, a whole number from 2 to 200 expected"):
         frontier(net, index, BUDGETS, points=1)
     with pytest.raises(BudgetError, match="below the price of the network as it is"):
         frontier(net, index, [Budget("macs", 1.0)])

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from energysplit.allocation import knapsack
+from energysplit.allocation import allocate, knapsack
+from energysplit.allocation.greedy import fill
 from energysplit.allocation.knapsack import relax, solve_whole
 from energysplit.allocation.linearise import LinearModel, linearise
 from energysplit.allocation.problem import Problem, build
-from energysplit.types import Budget
+from energysplit.allocation.verify import shrink
+from energysplit.types import Budget, Cost, LayerCase
 
 
 def model_of(net, index, budgets: list[Budget]) -> tuple[Problem, LinearModel]:
@@ -92,3 +94,59 @@ def test_the_penalty_is_what_a_column_costs_at_least(chain: Callable, indices: C
             best_with[list(chosen)] = np.maximum(best_with[list(chosen)], gain)
     assert (best_with <= found.bound - found.penalty + 1e-9).all()
     assert (found.penalty > 0).any()
+
+
+class Falls:
+    """Made-up kernels that are much cheaper at multiples of four."""
+
+    unit = "us"
+
+    def price(self, case: LayerCase) -> Cost:
+        slow = 3.0 if case.out_channels % 4 else 1.0
+        return Cost.exact(slow * case.out_channels * case.out_size[0], self.unit, "estimated")
+
+
+@pytest.mark.parametrize(("few", "whole"), [(0, 3000), (1000, 4), (0, 4)])
+def test_pools_hold_a_choice_that_fits_though_prices_fall(
+    few: int, whole: int, chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knapsack, "_FEW", few)
+    monkeypatch.setattr(knapsack, "_FEW_WHOLE", whole)
+    for seed in range(25):
+        net = chain([14, 17, 12, 20], bool(seed % 2))
+        problem = build(net, indices(net, seed), [Budget(Falls(), "1.05x"), Budget("macs", "1.2x")])
+        anchor = fill(problem, problem.nothing)
+        for reach in (1.0, 0.25, 0.1):
+            model = linearise(problem, problem.widths_at(anchor), anchor, reach)
+            found = solve_whole(model, relax(model))
+            # The anchor is a choice of the model, so the best is no worse.
+            assert problem.gain_at(found) >= problem.gain_at(anchor) * (1 - 2 * knapsack.MIP_GAP)
+
+
+def test_a_group_that_no_budget_charges(chain: Callable, indices: Callable) -> None:
+    class First:
+        """A maximum that only the first layer has a part in."""
+
+        unit, combine = "B", "max"
+
+        def price(self, case: LayerCase) -> Cost:
+            return Cost.exact(case.out_channels if case.in_channels == 3 else 0, self.unit)
+
+    net = chain([6, 5, 4])
+    found = allocate(net, indices(net, 0), [Budget(First(), "1.4x")])
+    good = {name: int((one.value < 0).sum()) for name, one in indices(net, 0).items()}
+    assert len(found.split["conv0"]) == min(2, good["conv0"])
+    assert [len(found.split[name]) for name in ("conv1", "conv2")] == [good["conv1"], good["conv2"]]
+
+
+def test_shrinking_under_a_maximum_that_several_layers_share(chain: Callable, indices: Callable) -> None:
+    class Widest:
+        unit, combine = "channel", "max"
+
+        def price(self, case: LayerCase) -> Cost:
+            return Cost.exact(case.out_channels, self.unit)
+
+    net = chain([10, 10, 10])
+    index = indices(net, 0, {name: [-1.0 - i / 10 for i in range(10)] for name in ("conv0", "conv1", "conv2")})
+    problem = build(net, index, [Budget(Widest(), 14.0)])
+    assert shrink(problem, {"conv0": 9, "conv1": 9, "conv2": 3}) == {"conv0": 4, "conv1": 4, "conv2": 3}

@@ -41,8 +41,9 @@ def test_risk_leaves_out_what_may_be_above_zero() -> None:
     careful = offer("g", index, 4, risk=2.0)
     assert careful.gain.tolist() == [0, 1.0, 1.5], "the gain stays the expected one"
     assert set(careful.bought(2)) == {0, 2}
+    assert (careful.unsure, careful.unknown) == (1, 1)
     unsure = offer("g", made_up([-1.0, -1.0], [NAN, 0.1]), 2, risk=1.0)
-    assert (unsure.gain.tolist(), unsure.unknown) == ([0, 1.0], 1)
+    assert (unsure.gain.tolist(), unsure.unknown, unsure.unsure) == ([0, 1.0], 1, 0)
 
 
 def test_risk_counts_at_both_ends() -> None:
@@ -51,6 +52,12 @@ def test_risk_counts_at_both_ends() -> None:
     # Neuron 0 is sure of its upper end only, neuron 1 of its lower one.
     assert found.bought(len(found.gain) - 1) == {0: "high_triple", 1: "low_triple"}
     assert found.gain[-1] == 1.0 * 2.0 + 2.0 * 1.0
+    assert found.unsure == 0, "one sure end is enough"
+
+
+def test_a_neuron_of_which_one_end_is_unknown_is_left_out() -> None:
+    found = offer("g", made_up([-1.0, -1.0], upper=made_up([NAN, 2.0])), 2, mass=3.0)
+    assert (set(found.bought(len(found.gain) - 1)), found.unknown) == ({1}, 1)
 
 
 @pytest.mark.parametrize("mass", [1.5, 3.0, 6.0])
