@@ -234,10 +234,11 @@ class GroupBound:
 class Allocation:
     """Which neurons to split.
 
-    split: group -> sorted neuron numbers. predicted_gain: sum of -value of the chosen neurons (times the group's
-    weight where weights were given), never negative. price: budget name -> price of the grown network.
-    limit: budget name -> absolute limit. gap: relative distance of `predicted_gain` to the bound of the linear
-    relaxation at the last round's prices. shadow_price: budget name -> gain that one more unit of budget would buy
+    split: group -> sorted neuron numbers. predicted_gain: sum of -value of the chosen neurons, of signed splits that of
+    minus both ends times the factors of their kinds (times the group's weight where weights were given), never
+    negative. price: budget name -> price of the grown network. limit: budget name -> absolute limit. gap: relative
+    distance of `predicted_gain` to the bound of the linear relaxation with prices taken around this allocation.
+    shadow_price: budget name -> gain that one more unit of budget would buy
     at the relaxation. status: a sentence. mass, kinds: of signed splits, the mass, and group -> neuron -> kind of its
     split (`energysplit.kinds`); with mass 1 every split is a plain pair and `kinds` is empty.
     """
@@ -290,7 +291,10 @@ class Evaluation(_Record):
 
 
 class TrainRecord(_Record):
-    """One stage's training: the last epoch's mean training loss and accuracy."""
+    """One stage's training: epochs trained, and the last one's mean training loss and accuracy.
+
+    A training that ended at a plateau has fewer epochs than the recipe allows. A teacher's part is in the loss.
+    """
 
     epochs: int
     loss: float

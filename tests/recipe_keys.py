@@ -10,6 +10,9 @@ from pydantic_core import PydanticUndefined
 from energysplit.recipe import Recipe
 
 NOTES = {
+    "train": """\
+What `accumulate`, `ema`, `patience` and `teacher` do in detail: [training.md](training.md).
+""",
     "growth": """\
 `bounds` are by the name of a group (`energysplit price` lists them) or a pattern, in quotes because of the dots:
 
@@ -58,18 +61,26 @@ def render() -> str:
             top.append(_row(name, field))
             continue
         title = f"[[{name}]]" if name == "budget" else f"[{name}]"
-        rows = [_row(key, value) for key, value in inner.model_fields.items()]
-        lines += [
-            f"## `{title}`: {field.description}",
-            "",
-            "| key | default | meaning |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-            *([NOTES[name]] if name in NOTES else []),
-        ]
+        lines += [f"## `{title}`: {field.description}", "", *_table(inner), *([NOTES[name]] if name in NOTES else [])]
+        for key, value in inner.model_fields.items():
+            table = _optional_table(value.annotation)
+            if table is not None:
+                lines += [f"### `[{name}.{key}]`: {value.description}", "", *_table(table)]
     lines[1:1] = ["## At the top", "", "| key | default | meaning |", "| --- | --- | --- |", *top, ""]
     return "\n".join(lines)
+
+
+def _table(section: type[BaseModel]) -> list[str]:
+    """The keys of a section."""
+    rows = [_row(key, value) for key, value in section.model_fields.items()]
+    return ["| key | default | meaning |", "| --- | --- | --- |", *rows, ""]
+
+
+def _optional_table(annotation: object) -> type[BaseModel] | None:
+    """The section that `Section | None` names, None for every other annotation."""
+    named = [part for part in getattr(annotation, "__args__", ()) if part is not type(None)]
+    found = named[0] if len(named) == 1 else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def _parts(annotation: object) -> list[type]:

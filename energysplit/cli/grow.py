@@ -135,6 +135,9 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     ]
     columns = ("stage", "epochs", "images trained", *limit_units)
     show(out, "schedule: what each stage trains, and its largest price", table(columns, stage_rows))
+    if plan.training:
+        out.print(f"each training: {'; '.join(plan.training)}", markup=False, soft_wrap=True)
+        out.print()
     out.print(
         f"each growth: {plan.index_sweeps} sweeps over at most {plan.index_images:,} of {plan.train_images:,} "
         f"training images for the splitting indices{', of both ends of the spectrum' if plan.signed else ''} "

@@ -47,9 +47,9 @@ class FolderSplit(Split):
         self._plain = v2.Compose(
             [v2.Resize(math.ceil(image_size * _RESIZE), antialias=True), v2.CenterCrop(image_size), *finish]
         )
-        self._augmented = v2.Compose(
-            [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip(), *finish]
-        )
+        crop = [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
+        self._augmented = v2.Compose([*crop, *finish])
+        self._randaugmented = v2.Compose([*crop, v2.RandAugment(), *finish])
 
     def __len__(self) -> int:
         """The number of images."""
@@ -61,9 +61,15 @@ class FolderSplit(Split):
         return self._targets
 
     def batches_of(
-        self, order: Int[Tensor, " drawn"], batch_size: int, *, seed: int | None, device: torch.device | str
+        self,
+        order: Int[Tensor, " drawn"],
+        batch_size: int,
+        *,
+        seed: int | None,
+        device: torch.device | str,
+        randaugment: bool = False,
     ) -> Iterator[Batch]:
-        """The images of these numbers, in this order; augmented by `seed` unless it is None.
+        """The images of these numbers, in this order; augmented by `seed` unless it is None, also by RandAugment.
 
         Yields:
             Inputs and targets of one batch. An image that can't be read is a DataError.
@@ -76,7 +82,7 @@ class FolderSplit(Split):
             keys = list(zip(order.tolist(), seeds, strict=True))
         device = torch.device(device)
         loader = DataLoader(
-            _Decoder(self._files, self._plain, self._augmented),
+            _Decoder(self._files, self._plain, self._randaugmented if randaugment else self._augmented),
             batch_size=batch_size,
             sampler=keys,
             num_workers=min(self._workers, max(1, len(keys) // batch_size)) if self._workers else 0,

@@ -51,6 +51,7 @@ class MemorySplit(Split):
         self._augmentation = augmentation
         self._shift = augmentation.shift if augmentation else 0
         self._shape = tuple(images.shape[1:])
+        self._white = white
         stored = images.contiguous() if augmentation is None else _bordered(images, augmentation)
         self._bytes = {torch.device("cpu"): stored}
         self._targets = targets.to(torch.int64)
@@ -69,9 +70,15 @@ class MemorySplit(Split):
         return self._targets
 
     def batches_of(
-        self, order: Int[Tensor, " drawn"], batch_size: int, *, seed: int | None, device: torch.device | str
+        self,
+        order: Int[Tensor, " drawn"],
+        batch_size: int,
+        *,
+        seed: int | None,
+        device: torch.device | str,
+        randaugment: bool = False,
     ) -> Iterator[Batch]:
-        """The images of these numbers, in this order; augmented by `seed` unless it is None.
+        """The images of these numbers, in this order; augmented by `seed` unless it is None, also by RandAugment.
 
         Yields:
             Inputs and targets of one batch.
@@ -81,6 +88,12 @@ class MemorySplit(Split):
         scale, offset = self._scale.to(device), self._offset.to(device)
         # Another stream than the order's, which was drawn from the same seed.
         generator = None if seed is None else torch.Generator().manual_seed(seed ^ 0x5EED)
+        changes = None
+        if seed is not None and randaugment:
+            from energysplit.data.randaugment import RandAugment
+
+            # A third stream: shifts and mirroring are the same with it and without it.
+            changes = RandAugment(seed ^ 0xA06, self._white)
         for chosen in order.split(batch_size):
             shift = torch.full((2, len(chosen)), self._shift)
             mirrored = None
@@ -92,6 +105,8 @@ class MemorySplit(Split):
             if mirrored is not None:
                 mirrored = mirrored.to(device)
                 pixels[mirrored] = pixels[mirrored].flip(3)
+            if changes is not None:
+                pixels = changes(pixels)
             yield pixels.to(torch.float32).mul_(scale).sub_(offset), self._targets[chosen].to(device)
 
     def _windows(self, stored: Tensor, chosen: Tensor, shift: Tensor) -> Tensor:

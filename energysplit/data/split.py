@@ -9,12 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from energysplit.errors import DataError
+
+Augment = bool | Literal["randaugment"]
+"""Whether images are shifted and mirrored at random; "randaugment": and changed by RandAugment."""
 
 Batch = tuple[Float[Tensor, "images channels height width"], Int[Tensor, " images"]]
 
@@ -33,16 +37,22 @@ class Split(ABC):
 
     @abstractmethod
     def batches_of(
-        self, order: Int[Tensor, " drawn"], batch_size: int, *, seed: int | None, device: torch.device | str
+        self,
+        order: Int[Tensor, " drawn"],
+        batch_size: int,
+        *,
+        seed: int | None,
+        device: torch.device | str,
+        randaugment: bool = False,
     ) -> Iterator[Batch]:
-        """The images of these numbers, in this order; augmented by `seed` unless it is None."""
+        """The images of these numbers, in this order; augmented by `seed` unless it is None, also by RandAugment."""
 
     def batches(
         self,
         batch_size: int,
         *,
         seed: int | None = None,
-        augment: bool = False,
+        augment: Augment = False,
         device: torch.device | str = "cpu",
         drop_last: bool = False,
     ) -> Iterator[Batch]:
@@ -51,7 +61,7 @@ class Split(ABC):
         Args:
             batch_size: images in a batch; the last one may be smaller.
             seed: None keeps the order; a number shuffles. The same number gives the same batches, bit for bit.
-            augment: shift and mirror at random; needs a seed.
+            augment: shift and mirror at random; "randaugment": and apply RandAugment; needs a seed.
             device: where the batches are wanted.
             drop_last: leave out a last batch that is not full.
 
@@ -68,7 +78,13 @@ class Split(ABC):
         if drop_last:
             order = order[: len(self) // batch_size * batch_size]
         # Not a generator itself, so that wrong arguments are refused at once, not at the first batch.
-        return self.batches_of(order, batch_size, seed=seed if augment else None, device=device)
+        return self.batches_of(
+            order,
+            batch_size,
+            seed=seed if augment else None,
+            device=device,
+            randaugment=augment == "randaugment",
+        )
 
     def draw(
         self, images: int, *, seed: int, exclude: Int[Tensor, " excluded"] | Iterable[int] = ()

@@ -5,7 +5,9 @@
     journal.jsonl     one line a finished stage
     stages/N/         trained network, optimiser state, splitting indices of stage N
     measured.json     what model.onnx was measured to cost, beside what was predicted
-    progress/         network and optimiser state after the last finished epoch of the stage being trained
+    progress/         network, optimiser state and what else goes on, after the last epoch of the stage being trained
+    teacher.json      the network it learns from too, where the recipe names one
+    tensorboard/      curves, where the recipe asks for them
 
 What stage N + 1 starts from is not stored: it follows, bit for bit, from `stages/N/` and line N of the journal.
 """
@@ -17,7 +19,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -30,16 +32,21 @@ from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, 
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.tensors import load_tensors, save_tensors
-from energysplit.recipe import Recipe
+from energysplit.recipe import Recipe, changes
+from energysplit.train.plateau import Plateau
 from energysplit.types import GrowthRecord, SplitIndex, TrainRecord
 
+AVERAGE_FILE = "average.safetensors"
 OPTIMISER_FILE = "optimiser.safetensors"
 RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far."""
+    """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far.
+
+    average: of the weights by name, empty if none is kept. plateau: the validation losses, if training ends by them.
+    """
 
     stage: int
     epoch: int
@@ -47,6 +54,8 @@ class TrainingState:
     optimiser: dict[str, Tensor]
     train: TrainRecord | None = None
     seconds: float = 0.0
+    average: dict[str, Tensor] = field(default_factory=dict)
+    plateau: Plateau = field(default_factory=Plateau)
 
 
 class RunFolder:
@@ -171,6 +180,8 @@ class RunFolder:
                 "train": state.train.model_dump() if state.train else None,
                 "seconds": state.seconds,
                 "weights_sha256": checkpoint.write(state.net, folder),
+                "plateau": asdict(state.plateau),
+                "average_sha256": save_tensors(folder / AVERAGE_FILE, state.average) if state.average else "",
             }
             # In the file's metadata, under its digest: a flipped number is noticed.
             save_tensors(folder / OPTIMISER_FILE, state.optimiser, facts)
@@ -190,7 +201,10 @@ class RunFolder:
                 raise CheckpointError(f"{weights} belongs to another moment")
             net = checkpoint.load(folder, self.seed_module)
             train = TrainRecord(**facts["train"]) if facts["train"] else None
-            return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"]), ""
+            digest = facts.get("average_sha256", "")  # runs from before had none
+            average = load_tensors(folder / AVERAGE_FILE, digest)[0] if digest else {}
+            plateau = Plateau(**facts.get("plateau", {}))
+            return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"], average, plateau), ""
         except (OSError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
             return None, f"{folder}: the training in progress can't be read ({error})"
 
@@ -216,7 +230,7 @@ def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
         old = json.loads((path / RECIPE_FILE).read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
-    changed = recipe.changes(old) if isinstance(old, dict) else ["everything"]
+    changed = changes(recipe, old) if isinstance(old, dict) else ["everything"]
     if changed:
         raise RunError(
             f"run folder {path} was started with another recipe: {', '.join(changed)} "

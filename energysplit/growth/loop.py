@@ -18,13 +18,11 @@ from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
+from energysplit.output.tensorboard import FOLDER, Curves
 from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
 from energysplit.train.loop import evaluate
 from energysplit.types import GrowthRecord, GrowthResult
-
-EVALUATION_BATCH = 500
-"""Images in a batch of evaluation; no result depends on it beyond rounding."""
 
 
 def grow(
@@ -66,16 +64,19 @@ def grow(
     with setup.session, folder.opened(recipe, resume):
         for text in setup.priced.warnings:
             warn(text)
+        if setup.teacher is not None:
+            setup.teacher.hold(path)
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")
         if resume and not records and not (path / "progress").exists():
             warn(f"nothing to resume in {path}; starting anew")
         state = None if _finished(records, recipe) else _state(setup, folder, records, warn)
-        while state is not None:
-            progress.stage(state.stage, recipe.growth.stages + 1, f"{sum(state.net.widths.values())} channels")
-            record, state = _run_stage(setup, folder, state, progress)
-            records.append(record)
+        with Curves(path / FOLDER if recipe.run.tensorboard and setup.session.is_main else None, records) as curves:
+            while state is not None:
+                progress.stage(state.stage, recipe.growth.stages + 1, f"{sum(state.net.widths.values())} channels")
+                record, state = _run_stage(setup, folder, state, progress, curves)
+                records.append(record)
         try:
             parity = _export(folder, recipe, records, progress)
         except CheckFailed:
@@ -118,15 +119,21 @@ def _state(setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: C
 
 
 def _run_stage(
-    setup: Setup, folder: RunFolder, state: TrainingState, progress: Progress
+    setup: Setup, folder: RunFolder, state: TrainingState, progress: Progress, curves: Curves
 ) -> tuple[GrowthRecord, TrainingState | None]:
     """Train, evaluate and grow one stage; its record is in the journal when this returns."""
-    trained = stage.train(setup, state, progress, folder.save_progress)
+
+    def save(state: TrainingState) -> None:
+        assert state.train is not None
+        curves.epoch(state.train, state.plateau)
+        folder.save_progress(state)
+
+    trained = stage.train(setup, state, progress, save)
     setup.session.place(trained.net.module)
     start = time.perf_counter()
     device, net = setup.session.device, trained.net
     validation, test = (
-        evaluate(setup.session, net.module, split.batches(EVALUATION_BATCH, device=device), setup.loss)
+        evaluate(setup.session, net.module, split.batches(stage.EVALUATION_BATCH, device=device), setup.loss)
         for split in (setup.splits.validation, setup.splits.test)
     )
     seconds = {"train": trained.seconds, "evaluate": time.perf_counter() - start}
@@ -151,6 +158,7 @@ def _run_stage(
         **folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
         seconds=seconds,
     )
+    curves.stage(record)
     journal.append(folder.journal, record)
     if growth and growth.record:
         step = growth.record.step

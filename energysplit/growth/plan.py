@@ -14,6 +14,7 @@ from energysplit.graph import Network
 from energysplit.growth.alignment import Multiple, multiples
 from energysplit.growth.arguments import group_bounds, recipe_bounds
 from energysplit.growth.setup import layout, prepare
+from energysplit.growth.teacher import Teacher
 from energysplit.recipe import GrowthRecipe, Recipe
 from energysplit.splitting import lobpcg, rmsprop
 from energysplit.types import Cost, GroupBound, SplitGroup
@@ -29,8 +30,8 @@ class GrowthPlan:
     prices, marginal: of the seed, by provider (and group; None where a table does not reach). multiples: what widths
     become multiples of in the first growth. bounds: the recipe's, by group that can be split. budgets: name, scope,
     limit, unit, present price. stages: stage, epochs, largest price by budget ("1.5x" of a stage counts from the
-    largest price of the stage before), images a training sees. signed: whether indices are of both ends of the
-    spectrum.
+    largest price of the stage before), images a training sees. training: what trainings do beyond epochs of batches,
+    in words. signed: whether indices are of both ends of the spectrum.
     """
 
     model: str
@@ -42,6 +43,7 @@ class GrowthPlan:
     bounds: dict[str, GroupBound]
     budgets: list[dict[str, Any]]
     stages: list[dict[str, Any]]
+    training: list[str]
     index_images: int
     train_images: int
     index_sweeps: int
@@ -97,6 +99,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
             for limit, budget in zip(limits, setup.budgets, strict=True)
         ],
         stages=stages,
+        training=_training(recipe, setup.teacher),
         index_images=recipe.index.images,
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
@@ -117,6 +120,27 @@ def _sweeps(recipe: Recipe, seed: Network) -> int:
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
 
 
+def _training(recipe: Recipe, teacher: Teacher | None) -> list[str]:
+    """What is on of docs/training.md."""
+    train = recipe.train
+    said = []
+    if train.patience is not None:
+        least = f" of at least {train.min_improvement:.2%}" if train.min_improvement else ""
+        said.append(f"ends after {train.patience} epochs without an improvement of the validation loss{least}")
+    if train.accumulate > 1:
+        said.append(f"{train.accumulate} batches an update, {train.accumulate * train.batch_size} images")
+    if train.ema is not None:
+        said.append(f"moving average of the weights, decay {train.ema:g}")
+    if recipe.data.augment == "randaugment":
+        said.append("RandAugment, two operations an image")
+    if teacher is not None:
+        loss = teacher.distillation
+        said.append(f"teacher {teacher.folder}, weight {loss.weight:g}, temperature {loss.temperature:g}")
+    if recipe.run.tensorboard:
+        said.append("curves for TensorBoard")
+    return said
+
+
 def _warnings(
     recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str], bounds: dict[str, GroupBound]
 ) -> list[str]:
@@ -128,6 +152,7 @@ def _warnings(
             "groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): "
             + ", ".join(linear)
         )
+    warnings += _patience_warnings(recipe)
     relative = recipe.step.policy == "relative"
     if recipe.index.linear == "outgoing" and relative and recipe.step.size > OUTGOING_STEP:
         warnings.append(
@@ -148,3 +173,19 @@ def _warnings(
                 f"growth.bounds allow it; it stays at {groups[name].channels}"
             )
     return warnings
+
+
+def _patience_warnings(recipe: Recipe) -> list[str]:
+    """What a user of train.patience may not expect."""
+    train = recipe.train
+    if train.patience is None:
+        return ["train.min_improvement has no effect without train.patience"] if train.min_improvement else []
+    longest = max(train.epochs_at(stage) for stage in range(recipe.growth.stages + 1))
+    if train.patience >= longest - 1:
+        return [f"train.patience = {train.patience} can't end a training of {longest} epochs before its time"]
+    if train.schedule == "cosine":
+        return [
+            "train.schedule = 'cosine' falls towards the last of train.epochs: a training that train.patience ends "
+            "before misses the low rates; 'constant' or 'step' go better with it"
+        ]
+    return []

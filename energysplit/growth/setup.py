@@ -16,6 +16,8 @@ from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
 from energysplit.growth.priced import Priced, priced
+from energysplit.growth.teacher import Teacher, load_teacher
+from energysplit.output import tensorboard
 from energysplit.recipe import Recipe
 from energysplit.splitting import exact
 from energysplit.splitting.capture import Loss
@@ -31,6 +33,7 @@ class Setup:
 
     priced: the reported providers and the budgets', by the name the journal shows. seed_price: price of the seed by
     budget name; what "1.5x" of scope "network" multiplies. loss: of training, also that of the splitting indices.
+    teacher: what only training adds to the loss, where the recipe names one.
     """
 
     recipe: Recipe
@@ -40,6 +43,7 @@ class Setup:
     priced: Priced
     seed_price: dict[str, float]
     loss: Loss
+    teacher: Teacher | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -84,6 +88,8 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
             f"{session.processes} processes given; growth runs in one process in this version; start it "
             "without a launcher"
         )
+    if recipe.run.tensorboard:
+        tensorboard.check_installed()
     splits = data.load(
         recipe.data.name,
         root=recipe.data.root,
@@ -107,7 +113,8 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     for provider in found.providers.values():
         NetworkPricer(seed, provider)
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
-    return Setup(recipe, session, splits, seed, found, seed_price, loss)
+    teacher = load_teacher(recipe.train.teacher, splits, session) if recipe.train.teacher else None
+    return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher)
 
 
 def _check_groups(recipe: Recipe, seed: Network) -> None:

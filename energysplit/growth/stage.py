@@ -1,14 +1,18 @@
 """The two halves of a stage: train a network, and grow it.
 
-Directions come from one part of the training images, indices and steps from another; validation images only report,
-and test images only report.
+Directions come from one part of the training images, indices and steps from another; validation images only report, or
+end a training where the recipe says so, and test images only report.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import nn
 
 from energysplit.allocation import allocate
 from energysplit.growth.arguments import allocation_arguments
@@ -20,10 +24,14 @@ from energysplit.splitting import splitting_index
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import split, split_state
 from energysplit.surgery.apply import Chosen
-from energysplit.train.loop import train_epoch
+from energysplit.train.average import Average
+from energysplit.train.loop import evaluate, train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
 from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
+
+EVALUATION_BATCH = 500
+"""Images in a batch of evaluation; no result depends on it beyond rounding."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,17 @@ def train(
 ) -> TrainingState:
     """Train the network to the end of its stage, calling `save` after every epoch.
 
+    The stage ends after its epochs, or earlier at a plateau of the validation loss where the recipe has a patience.
+    Where it has a decay (train.ema), the network returned holds the average of the weights.
+
     Raises:
         CheckFailed: the loss is not finite.
     """
     recipe, session = setup.recipe.train, setup.session
     epochs = recipe.epochs_at(state.stage)
-    if state.epoch == epochs:
-        return state
+    updates = -(-len(setup.splits.train) // (recipe.batch_size * recipe.accumulate))
     module = session.place(state.net.module)
+    average = Average(module, recipe.ema, state.average, state.epoch * updates) if recipe.ema else None
     optimiser = make_optimiser(
         module,
         optimizer=recipe.optimizer,
@@ -59,13 +70,12 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     load_state_tensors(optimiser, module, state.optimiser)
-    steps = -(-len(setup.splits.train) // recipe.batch_size)
 
-    def rate(epoch: int, step: int) -> float:
+    def rate(epoch: int, update: int) -> float:
         return learning_rate(
             recipe.schedule,
             base=recipe.learning_rate_at(state.stage),
-            epoch=epoch + step / steps,
+            epoch=epoch + update / updates,
             epochs=epochs,
             warmup_epochs=recipe.warmup_epochs,
             milestones=recipe.milestones,
@@ -74,7 +84,8 @@ def train(
 
     with progress.task(f"train stage {state.stage}", epochs) as task:
         task.advance(state.epoch)
-        for epoch in range(state.epoch, epochs):
+        while state.epoch < epochs and not state.plateau.reached(recipe.patience):
+            epoch = state.epoch
             start = time.perf_counter()
             seed = setup.seed_of("train", state.stage, epoch)
             result = train_epoch(
@@ -85,20 +96,43 @@ def train(
                     recipe.batch_size, seed=seed, augment=setup.recipe.data.augment, device=session.device
                 ),
                 loss_fn=setup.loss,
-                learning_rate=lambda step, epoch=epoch: rate(epoch, step),  # type: ignore[misc]
+                learning_rate=partial(rate, epoch),
                 seed=seed,
                 epoch=epoch,
+                accumulate=recipe.accumulate,
+                distillation=setup.teacher.distillation if setup.teacher else None,
+                after_update=average.update if average else None,
             )
+            plateau = state.plateau
+            if recipe.patience is not None:
+                plateau = plateau.after(_validation_loss(setup, module, average), recipe.min_improvement)
             state = replace(
                 state,
                 epoch=epoch + 1,
                 optimiser=state_tensors(optimiser, module),
-                train=TrainRecord(epochs=epochs, loss=result.loss, accuracy=result.accuracy),
+                train=TrainRecord(epochs=epoch + 1, loss=result.loss, accuracy=result.accuracy),
                 seconds=state.seconds + time.perf_counter() - start,
+                average=average.tensors() if average else {},
+                plateau=plateau,
             )
             save(state)
             task.advance(1, loss=result.loss, accuracy=result.accuracy)
+    if state.epoch < epochs:
+        progress.line(
+            f"stage {state.stage}: trained {state.epoch} of at most {epochs} epochs; the validation loss did not "
+            f"improve in the last {state.plateau.waited}"
+        )
+    if average is not None:
+        average.write()
+        state = replace(state, average={})
     return state
+
+
+def _validation_loss(setup: Setup, module: nn.Module, average: Average | None) -> float:
+    """Mean loss on the validation images of what the stage would end with now: the average, where one is kept."""
+    batches = setup.splits.validation.batches(EVALUATION_BATCH, device=setup.session.device)
+    with average.shown() if average else nullcontext():
+        return evaluate(setup.session, module, batches, setup.loss).loss
 
 
 def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:

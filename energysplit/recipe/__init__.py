@@ -1,5 +1,6 @@
 """Recipes: everything a growth needs to know, read from TOML and checked before anything runs."""
 
+from energysplit.recipe.changes import changes
 from energysplit.recipe.load import from_dict, load, override
 from energysplit.recipe.schema import (
     BoundRecipe,
@@ -31,6 +32,7 @@ __all__ = [
     "RunRecipe",
     "StepRecipe",
     "TrainRecipe",
+    "changes",
     "from_dict",
     "load",
     "override",

@@ -62,8 +62,9 @@ def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     Example:
         >>> base = from_dict({"name": "tiny", "model": {"name": "mlp"}, "data": {"name": "digits"},
         ...     "train": {"epochs": 2}, "growth": {"stages": 1}, "budget": [{"provider": "macs", "limit": "1.5x"}]})
-        >>> override(base, ["train.epochs=[3, 1]", "budget.0.limit=2e6"]).changes(base.resolved())
-        ['budget.0.limit', 'train.epochs', 'train.epochs.0', 'train.epochs.1']
+        >>> changed = override(base, ["train.epochs=[3, 1]", "budget.0.limit=2e6"])
+        >>> changed.train.epochs, changed.budget[0].limit
+        ((3, 1), 2000000.0)
     """
     return _recipe([Layer("recipe", recipe.resolved())], overrides)
 

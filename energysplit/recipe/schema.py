@@ -7,9 +7,7 @@ Lists are tuples, so that a recipe can't change while it runs.
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -67,7 +65,25 @@ class DataRecipe(_Section):
     validation: float = Field(default=0.1, gt=0, lt=1, description="part of the training images kept for validation")
     download: bool = Field(default=False, description="whether a missing data set may be downloaded")
     limit: Count | None = Field(default=None, description="use this many training images only")
-    augment: bool = Field(default=True, description="whether training images are shifted and mirrored at random")
+    augment: bool | Literal["randaugment"] = Field(
+        default=True,
+        description="whether training images are shifted and mirrored at random; 'randaugment': and changed by two of "
+        "RandAugment's operations",
+    )
+
+
+class TeacherRecipe(_Section):
+    """A network whose outputs are learnt from too (docs/training.md)."""
+
+    model_config = ConfigDict(json_schema_extra={"expected": "a table, { run = 'runs/NAME' }"})
+
+    run: str = Field(
+        description="a run folder, whose last finished stage is the teacher, or a checkpoint folder; relative to the "
+        "working directory",
+        min_length=1,
+    )
+    weight: float = Field(default=0.5, gt=0, le=1, description="part of the loss that the teacher gives")
+    temperature: Positive = Field(default=4.0, description="what both networks' outputs are divided by for its part")
 
 
 class TrainRecipe(_Section):
@@ -75,6 +91,9 @@ class TrainRecipe(_Section):
 
     epochs: Count | Counts = Field(description="epochs of each training")
     batch_size: Count = Field(default=128, description="images in a step, all devices together")
+    accumulate: Count = Field(
+        default=1, description="steps whose gradients make one update of the weights: an update sees that many batches"
+    )
     optimizer: Literal["sgd"] = Field(default="sgd", description="the optimiser")
     learning_rate: Positive | Rates = Field(
         default=0.1, description="learning rate at the start of each training, after the warm-up"
@@ -89,6 +108,20 @@ class TrainRecipe(_Section):
     decay: float = Field(default=0.1, gt=0, le=1, description="what schedule 'step' multiplies the rate by")
     warmup_epochs: float = Field(default=0.0, ge=0, description="epochs in which the rate rises from 1 %")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of the training loss")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="decay of a moving average of the weights, such as 0.999; the average is what is evaluated, "
+        "indexed and grown",
+    )
+    patience: Count | None = Field(
+        default=None,
+        description="a training ends after this many epochs without a lower loss on the validation images; "
+        "`epochs` if not given",
+    )
+    min_improvement: float = Field(
+        default=0.0, ge=0, lt=1, description="patience: part of the lowest loss so far that an improvement is at least"
+    )
+    teacher: TeacherRecipe | None = Field(default=None, description="a network whose outputs are learnt from too")
 
     @field_validator("milestones")
     @classmethod
@@ -287,6 +320,9 @@ class RunRecipe(_Section):
     threads: Count | None = Field(default=None, description="CPU threads; torch's own number if not given")
     channels_last: bool = Field(default=False, description="whether images are stored channels last")
     deterministic: bool = Field(default=True, description="whether only reproducible kernels may be used")
+    tensorboard: bool = Field(
+        default=False, description="whether curves for TensorBoard are written (pip install 'energysplit[track]')"
+    )
 
 
 class ExportRecipe(_Section):
@@ -337,44 +373,7 @@ class Recipe(_Section):
         """Every key with its value, defaults included, as plain JSON types; `from_dict` reads it back equal."""
         return self.model_dump(mode="json")
 
-    def changes(self, old: Mapping[str, Any]) -> list[str]:
-        """Dotted keys, sorted, whose values differ from those of `old`, an earlier `resolved()`.
-
-        A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`). Keys that
-        recipes did not have at first count as their default where `old` lacks them, so that old runs can be resumed.
-        """
-        before, now = _flat(_completed(old)), _flat(self.resolved())
-        return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
-
 
 def _at(values: Any, stage: int) -> Any:
     """The value of `stage`: of a list the last one is used for all later stages."""
     return values[min(stage, len(values) - 1)] if isinstance(values, tuple) else values
-
-
-def _completed(old: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the keys that came later: `hardware`, `export.measure`, some of `growth`, `options` of a budget."""
-    tree = copy.deepcopy(dict(old))
-    tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
-    if isinstance(tree.get("growth"), dict):
-        defaults = GrowthRecipe(stages=0).model_dump(mode="json")
-        for key in ("risk", "signed", "mass", "bounds"):
-            tree["growth"].setdefault(key, defaults[key])
-    if isinstance(tree.get("export"), dict):
-        tree["export"].setdefault("measure", ExportRecipe().measure)
-    budgets = tree.get("budget")
-    for budget in budgets if isinstance(budgets, list) else []:
-        if isinstance(budget, dict):
-            budget.setdefault("options", {})
-    return tree
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> leaf. Empty tables and lists are leaves, so that losing one is a difference."""
-    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if isinstance(tree, list) else []
-    if not items:
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from energysplit.errors import CheckFailed, DataError
 from energysplit.graph.trace import evaluating
+from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
 from energysplit.types import Evaluation
 
@@ -64,6 +66,9 @@ def train_epoch(
     learning_rate: Callable[[int], float],
     seed: int,
     epoch: int = 0,
+    accumulate: int = 1,
+    distillation: Distillation | None = None,
+    after_update: Callable[[], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EpochResult:
     """Train on each batch once.
@@ -71,16 +76,22 @@ def train_epoch(
     With the same module, optimiser state, batches and seed, the result is the same bit for bit (on the CPU, with the
     same number of threads).
 
+    With `accumulate` = k an update follows the mean gradient over the images of k batches (the last may have fewer),
+    as if they were one; batch norm still sees each batch by itself.
+
     Args:
         session: where it runs; the module must have been placed there.
         module: left in training mode.
         optimiser: of the module's parameters.
         batches: (input, target), whole batches also when several processes share them.
         loss_fn: (output, target) -> mean loss.
-        learning_rate: step of this epoch, from 0 -> rate.
+        learning_rate: update of this epoch, from 0 -> rate.
         seed: of everything random inside the module, such as dropout.
         epoch: for the message, if the training fails; from 0.
-        progress: called after each step with the images it used.
+        accumulate: batches an update.
+        distillation: the teacher, if there is one; the loss returned is with it.
+        after_update: called after each update of the weights.
+        progress: called after each batch with its images.
 
     Raises:
         CheckFailed: the loss became infinite or NaN; looked at once, at the end of the epoch.
@@ -90,26 +101,31 @@ def train_epoch(
     module.train()
     sums = _Sums(session)
     with session.training(module, optimiser) as (model, stepper):
-        for step, batch in enumerate(batches):
-            inputs, targets = session.shard(batch)
-            whole = len(batch[1])
-            if whole < session.processes:
-                raise DataError(
-                    f"a batch of {whole} images can't be shared by {session.processes} processes; use a larger "
-                    "train.batch_size, or fewer processes"
-                )
-            for group in stepper.param_groups:
-                group["lr"] = learning_rate(step)
+        for update, group in enumerate(_groups(batches, accumulate)):
+            for each in stepper.param_groups:
+                each["lr"] = learning_rate(update)
             stepper.zero_grad()
-            with session.autocast():
-                outputs = model(inputs)
-                loss = loss_fn(outputs, targets)
-            # Processes average their gradients; this weight makes that the mean over the whole batch.
-            session.backward(loss if session.processes == 1 else loss * (len(targets) * session.processes / whole))
+            together = sum(len(targets) for _, targets in group)
+            for number, batch in enumerate(group, start=1):
+                whole = len(batch[1])
+                if whole < session.processes:
+                    raise DataError(
+                        f"a batch of {whole} images can't be shared by {session.processes} processes; use a larger "
+                        "train.batch_size, or fewer processes"
+                    )
+                inputs, targets = session.shard(batch)
+                with session.gathering(model, last=number == len(group)):
+                    outputs, loss = _forward(session, model, inputs, targets, loss_fn, distillation)
+                    # Processes average their gradients and batches add theirs; this weight makes that the mean over
+                    # all images of the update.
+                    weight = len(targets) * session.processes / together
+                    session.backward(loss if weight == 1 else loss * weight)
+                sums.add(loss, outputs, targets)
+                if progress is not None:
+                    progress(whole)
             stepper.step()
-            sums.add(loss, outputs, targets)
-            if progress is not None:
-                progress(whole)
+            if after_update is not None:
+                after_update()
     loss_mean, accuracy, images = sums.means()
     if not torch.isfinite(torch.tensor(loss_mean)):
         raise CheckFailed(
@@ -134,3 +150,25 @@ def evaluate(session: Session, module: nn.Module, batches: Iterable[Batch], loss
             sums.add(loss_fn(outputs, targets), outputs, targets)
     loss, accuracy, images = sums.means()
     return Evaluation(loss=loss, accuracy=accuracy, images=images)
+
+
+def _forward(
+    session: Session,
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    loss_fn: LossFunction,
+    distillation: Distillation | None,
+) -> tuple[Tensor, Tensor]:
+    """Outputs and mean training loss of one batch, in the session's precision."""
+    with session.autocast():
+        outputs = model(inputs)
+        loss = loss_fn(outputs, targets)
+        return outputs, loss if distillation is None else distillation(loss, inputs, outputs)
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches, `size` at a time, none made before it is needed; the last group may have fewer."""
+    rest = iter(batches)
+    while group := list(islice(rest, size)):
+        yield group

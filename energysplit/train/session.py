@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 
 import torch
@@ -110,6 +110,12 @@ class Session:
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss, scaled first where the precision needs it."""
         self._accelerator.backward(loss)
+
+    def gathering(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """The context of a batch's forward and backward pass: processes exchange gradients at an update's last one."""
+        if isinstance(model, DistributedDataParallel) and not last:
+            return model.no_sync()
+        return nullcontext()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes; the tensor itself when there is one."""

@@ -115,6 +115,7 @@ def test_training_on_cuda_lowers_the_loss(precision):
 
 
 TWO_PROCESSES = """
+import sys
 import torch
 from torch import nn
 from energysplit.train import Session, evaluate, make_optimiser, train_epoch
@@ -128,7 +129,8 @@ for _ in range(2):  # a second session in the same processes
 session.place(module)
 optimiser = make_optimiser(module)
 loss = nn.CrossEntropyLoss()
-result = train_epoch(session, module, optimiser, batches, loss_fn=loss, learning_rate=lambda step: 0.1, seed=0)
+result = train_epoch(session, module, optimiser, batches, loss_fn=loss, learning_rate=lambda step: 0.1, seed=0,
+                     accumulate=int(sys.argv[1]))
 evaluation = evaluate(session, module, batches + [(batches[0][0][:1], batches[0][1][:1])], loss)
 if session.is_main:
     total = sum(p.double().sum().item() for p in module.parameters())
@@ -138,7 +140,8 @@ if torch.distributed.is_initialized():
 """
 
 
-def test_two_processes_train_as_one():
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_train_as_one(accumulate):
     """Whole batches, uneven ones too, shared by two processes: the same parameters, loss and evaluation."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -148,7 +151,7 @@ def test_two_processes_train_as_one():
         many = {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         many |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **(many if world > 1 else {})}
-        command = [sys.executable, "-c", TWO_PROCESSES]
+        command = [sys.executable, "-c", TWO_PROCESSES, str(accumulate)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     runs = [start(0, 1), start(0, 2), start(1, 2)]

@@ -1,0 +1,57 @@
+"""What differs between a recipe and an earlier one.
+
+A resumed run is checked by it: `recipe.json` holds the recipe that the run was started with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from energysplit.recipe.schema import ExportRecipe, GrowthRecipe, HardwareRecipe, Recipe, RunRecipe, TrainRecipe
+
+
+def changes(recipe: Recipe, old: Mapping[str, Any]) -> list[str]:
+    """Dotted keys, sorted, whose values differ from those of `old`, an earlier `Recipe.resolved()`.
+
+    A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`). Keys that
+    recipes did not have at first count as their default where `old` lacks them, so that old runs can be resumed.
+    """
+    before, now = _flat(_completed(old)), _flat(recipe.resolved())
+    return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
+
+
+def _completed(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with the keys that came later: `hardware`, `options` of a budget, and some of other sections."""
+    tree = copy.deepcopy(dict(old))
+    tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
+    later: dict[str, tuple[BaseModel, tuple[str, ...]]] = {
+        "growth": (GrowthRecipe(stages=0), ("risk", "signed", "mass", "bounds")),
+        "train": (TrainRecipe(epochs=1), ("accumulate", "ema", "patience", "min_improvement", "teacher")),
+        "run": (RunRecipe(), ("tensorboard",)),
+    }
+    for name, (section, keys) in later.items():
+        if isinstance(tree.get(name), dict):
+            defaults = section.model_dump(mode="json")
+            tree[name] = {**{key: defaults[key] for key in keys}, **tree[name]}
+    if isinstance(tree.get("export"), dict):
+        tree["export"].setdefault("measure", ExportRecipe().measure)
+    budgets = tree.get("budget")
+    for budget in budgets if isinstance(budgets, list) else []:
+        if isinstance(budget, dict):
+            budget.setdefault("options", {})
+    return tree
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> leaf. Empty tables and lists are leaves, so that losing one is a difference."""
+    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if isinstance(tree, list) else []
+    if not items:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
