@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from energysplit.growth.solve_again import Question
     from energysplit.types import Allocation
 
+BY_SLOPE = ", by the slope of the relaxation; whole neurons come in steps"
+
 
 def allocate(
     run: solving.Run,
@@ -87,7 +89,7 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
     from energysplit.cli.console import facts, show, si, table
     from energysplit.costs import NetworkPricer
     from energysplit.growth.saved import added
-    from energysplit.output.numbers import percent, plain, signed, would_buy
+    from energysplit.output.numbers import percent, plain, provider_name, signed, would_buy
 
     solving.show_heading(out, asked)
     net = asked.saved.net
@@ -95,7 +97,9 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
     for (name, price), budget, seed in zip(found.price.items(), asked.budgets, asked.seed.values(), strict=True):
         present = NetworkPricer(net, budget.provider).price()
         prices = (seed.value if seed else None, present.value, price.value, found.limit[name], found.left[name])
-        rows.append((name, budget.scope, *("-" if value is None else si(value, price.unit) for value in prices)))
+        rows.append(
+            (provider_name(name), budget.scope, *("-" if value is None else si(value, price.unit) for value in prices))
+        )
     show(out, "budgets", table(("budget", "scope", "seed", "now", "after", "limit", "left"), rows, words=2))
     groups = [
         (
@@ -117,7 +121,8 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
         worth["predicted loss change"] = f"{signed(change, 4)} at the recipe's step ({_step(asked)})"
     worth["gap to the bound"] = percent(found.gap)
     for name, price in found.price.items():
-        worth[name] = would_buy(found.shadow_price[name], found.limit[name], price.unit, found.predicted_gain)
+        buys = would_buy(found.shadow_price[name], found.limit[name], price.unit, found.predicted_gain)
+        worth[provider_name(name)] = f"{buys}{BY_SLOPE}" if found.shadow_price[name] else buys
     worth["solved in"] = f"{seconds:.2f} s by {found.method}"
     show(out, "what it is worth", facts(worth))
     out.print(found.status, markup=False, soft_wrap=True)

@@ -42,7 +42,7 @@ def frontier(
     from energysplit.allocation.frontier import frontier as frontiers
     from energysplit.cli.console import console
     from energysplit.cli.progress import progress
-    from energysplit.output.numbers import duration
+    from energysplit.output.numbers import duration, price_words
 
     start = time.perf_counter()
     asked = solving.question(
@@ -67,19 +67,21 @@ def frontier(
         out.print("no figures: there is nothing to buy at any limit", markup=False)
         return
     for each, given in zip(found.values(), asked.budgets, strict=True):
-        path = _draw(run, each, asked.bought_at(given), f"What {each.name} buys at stage {saved.number}")
+        path = _draw(run, each, asked.bought_at(given), f"Stage {saved.number}: gain against {price_words(each.name)}")
         out.print(f"figure: {path}", markup=False, soft_wrap=True)
     out.print(f"solved in {duration(time.perf_counter() - start)}", markup=False)
 
 
 def show_frontier(found: Frontier, out: Console) -> None:
-    """Print a table with a row for each limit; the run's own is marked."""
-    from energysplit.cli.console import show, si, table
-    from energysplit.output.numbers import increment, percent, plain, quantity
+    """Print a table with a row for each limit at which another choice is bought; the run's own limit is marked."""
+    from energysplit.cli.console import si, table
+    from energysplit.output.numbers import percent, plain, price_words, quantity, row_step
 
-    step = increment(found.limit)
+    most = found.points[-1].gain
 
-    def row(number: int, point: Point) -> tuple[object, ...]:
+    def row(number: int) -> tuple[object, ...]:
+        point = found.points[number]
+        step = row_step(point.shadow_price, point.limit, found.unit, most - point.gain)
         alone = [] if found.alone is None else [_share(found.alone[number], found)]
         return (
             si(point.limit, found.unit),
@@ -89,7 +91,8 @@ def show_frontier(found: Frontier, out: Console) -> None:
             *alone,
             point.neurons,
             percent(point.gap),
-            plain(point.shadow_price * step) if point.shadow_price else "-",
+            "-" if step is None else quantity(step, found.unit, decimals=0),
+            "-" if step is None else plain(point.shadow_price * step),
             "<- the limit" if point.limit == found.limit else "",
         )
 
@@ -101,15 +104,50 @@ def show_frontier(found: Frontier, out: Console) -> None:
         *([] if found.alone is None else ["alone"]),
         "neurons",
         "gap",
-        f"{quantity(step, found.unit, decimals=0)} more buy",
+        "a step of",
+        "would buy",
         "",
     )
     others = "" if found.alone is None else ", the other budgets at their limits (alone: without them)"
-    show(
-        out,
-        f"what {found.name} buys{others}",
-        table(columns, (row(number, point) for number, point in enumerate(found.points)), words=0),
+    out.print(f"gain against {price_words(found.name)}{others}", style="bold", markup=False, soft_wrap=True)
+    out.print(table(columns, map(row, rows_shown(found)), words=0))
+    if note := _from_where_on(found):
+        out.print(note, markup=False, soft_wrap=True)
+    out.print()
+
+
+def rows_shown(found: Frontier) -> list[int]:
+    """The points that get a row: those whose choice is not that of the row above, and the budget's own limit."""
+    points = found.points
+    return [
+        number
+        for number, point in enumerate(points)
+        if number == 0 or point.limit == found.limit or not _same(point, points[number - 1])
+    ]
+
+
+def _same(one: Point, other: Point) -> bool:
+    """Whether two points are of one choice."""
+    return (one.price.value, one.gain, one.allocation.chosen) == (
+        other.price.value,
+        other.gain,
+        other.allocation.chosen,
     )
+
+
+def _from_where_on(found: Frontier) -> str:
+    """The limit after which nothing changes, and why; "" where the last limit still bought something new."""
+    from energysplit.cli.console import si
+
+    last = found.points[-1]
+    first = next(point for point in found.points if _same(point, last))
+    if first is last:
+        return ""
+    text = f"from {si(first.limit, found.unit)} on nothing changes"
+    if found.alone is None or not found.alone[-1].gain > last.gain:
+        return text
+    end = next(point for point in found.alone if _same(point, found.alone[-1]))
+    return f"{text}: the other budgets bind (alone: {_share(end, found)} at {si(end.limit, found.unit)})"
 
 
 def _share(point: Point, found: Frontier) -> str:

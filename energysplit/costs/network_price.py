@@ -15,6 +15,9 @@ from energysplit.costs.registry import cost_provider, provider_name
 from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.types import Cost, CostProvider, LayerCase, Priceable
 
+# Prefixes of what is measured, for amounts below one; what is counted has no thousandths.
+_MEASURED, _SMALL = ("s", "J"), ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
 # Values of layers kept by their widths; a bound on memory (some 200 bytes each), far above what allocations ask for.
 _KEPT_VALUES = 2_000_000
 
@@ -215,14 +218,18 @@ def marginal_price(net: Priceable, provider: str | CostProvider) -> dict[str, fl
 
 
 def amount(value: float, unit: str) -> str:
-    """A price for a sentence: large and whole numbers to the unit, others to six digits.
+    """A price for a sentence: large and whole numbers to the unit, others to six digits, seconds and joules prefixed.
 
     Example:
-        >>> amount(568_740_352, "MAC"), amount(0.00123456789, "s")
-        ('568,740,352 MAC', '0.00123457 s')
+        >>> amount(568_740_352, "MAC"), amount(0.00123456789, "s"), amount(2.5, "J")
+        ('568,740,352 MAC', '1.23457 ms', '2.5 J')
     """
     if abs(value) >= 1e15:
         return f"{value:.6g} {unit}"
     if float(value).is_integer():
         return f"{value:,.0f} {unit}"
+    if unit in _MEASURED and abs(value) < 1:
+        # 0.9999999 ms would be printed as 1000 µs: take the prefix of what is printed.
+        factor, prefix = next(((f, p) for f, p in _SMALL if abs(value) >= f * (1 - 5e-7)), _SMALL[-1])
+        return f"{value / factor:.6g} {prefix}{unit}"
     return f"{value:,.1f} {unit}" if abs(value) >= 1e5 else f"{value:,.6g} {unit}"

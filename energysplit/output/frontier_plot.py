@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from energysplit.allocation.frontier import Frontier, Point
 from energysplit.errors import InputError
-from energysplit.output.figure_style import BLUE, MUTED, ORANGE, VERMILLION, new_figure, style
-from energysplit.output.numbers import compact, provider_name, unit_name
+from energysplit.output.figure_style import BLUE, MUTED, ORANGE, PAPER, VERMILLION, new_figure, style
+from energysplit.output.numbers import provider_name, quantity, unit_name
 from energysplit.output.plots import WIDTH, price_axis
 from energysplit.output.report_content import file_name
 
@@ -28,7 +29,10 @@ def frontier_file(budget: str) -> str:
 
 
 def frontier_figure(found: Frontier, chosen: tuple[float, float] | None = None, title: str = "") -> Figure:
-    """Predicted gain against what a budget may cost: a line with the other budgets, a dashed one without them.
+    """Predicted gain against what a budget may cost: a marker for each choice found, joined by a thin line of steps.
+
+    The thin line is what is known between the limits tried: what fits a smaller limit fits a larger one too. With the
+    other budgets markers are filled, without them open and their line dashed.
 
     Args:
         found: the frontier.
@@ -41,31 +45,28 @@ def frontier_figure(found: Frontier, chosen: tuple[float, float] | None = None, 
     if not found.most > 0:
         raise InputError(f"frontier of budget {found.name!r}: there is nothing to buy at any limit, so nothing to draw")
     with style():
-        figure = new_figure(WIDTH, 3.5)
+        figure = new_figure(WIDTH, 3.7)
         axes = figure.add_subplot()
+        axes.axvline(found.present.value, color=MUTED.light, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
         axes.axvline(found.limit, color=MUTED.light, linewidth=1.2, zorder=1)
-        axes.annotate(
-            f"limit {compact(found.limit)}",
-            (found.limit, 0),
-            (4, 4),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=MUTED.light,
-            fontsize=8,
-        )
         if found.alone is not None:
             axes.step(
                 *_line(found.alone),
                 where="post",
                 color=ORANGE.light,
                 linestyle=(0, (4, 2)),
-                linewidth=1.5,
+                linewidth=0.8,
+                marker="o",
+                markersize=6,
+                markerfacecolor="none",
+                markevery=slice(0, -1),
                 label="alone",
             )
         axes.step(
             *_line(found.points),
             where="post",
             color=BLUE.light,
+            linewidth=0.8,
             marker="o",
             markersize=4.5,
             markevery=slice(0, -1),
@@ -81,10 +82,16 @@ def frontier_figure(found: Frontier, chosen: tuple[float, float] | None = None, 
                 label="the run's own choice",
             )
         price_axis(axes, [point.limit for point in found.points if point.limit > 0], _label(found))
-        axes.set_title(title)
+        axes.set_title(title, pad=20)
+        tried = f"{len(found.points)} limits tried; between them gains may be higher"
+        axes.annotate(
+            tried, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", color=MUTED.light, fontsize=8
+        )
         axes.set_ylabel("predicted gain")
         axes.set_ylim(0, 1.08 * max(found.most, chosen[1] if chosen else 0.0))
         axes.margins(x=0.05)
+        _name_line(axes, found.present.value, f"now {quantity(found.present.value, found.unit)}", high=True)
+        _name_line(axes, found.limit, f"limit {quantity(found.limit, found.unit)}", high=False)
         share = axes.secondary_yaxis("right", functions=_percent_of(found.most))
         share.set_ylabel("of all there is to gain (%)")
         share.spines["right"].set_visible(False)
@@ -92,12 +99,33 @@ def frontier_figure(found: Frontier, chosen: tuple[float, float] | None = None, 
     return figure
 
 
+def _name_line(axes: Axes, at: float, text: str, high: bool) -> None:
+    """Write what an upright line is beside it, on the side where there is more room.
+
+    high: at the upper end, where lines near the left have room; else at the lower, or one row down the upper.
+    """
+    (across, _) = axes.transAxes.inverted().transform(axes.transData.transform((at, 0)))
+    left = across > 0.5
+    # Gains rise to the right: low on the right half and high on the left one nothing else is drawn.
+    low = left and not high
+    axes.annotate(
+        text,
+        (at, 0 if low else 1),
+        (-4 if left else 4, 4 if low else (-4 if high else -16)),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="bottom" if low else "top",
+        color=MUTED.light,
+        fontsize=8,
+        bbox={"facecolor": PAPER.light, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+    )
+
+
 def _label(found: Frontier) -> str:
     """The price in words, with the budget's scope where its name has one, and its unit."""
-    name, _, scope = found.name.partition(":")
-    title, unit = provider_name(name), unit_name(found.unit)
-    words = " ".join(word for word in (title, scope.replace("#", " ")) if word)
-    return words if unit.lower() == title.lower() else f"{words} ({unit})"
+    title, unit = provider_name(found.name), unit_name(found.unit)
+    return title if title.lower().startswith(unit.lower()) else f"{title}, {unit}"
 
 
 def _percent_of(most: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

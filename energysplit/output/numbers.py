@@ -6,13 +6,33 @@ Everything inside energysplit is in SI units and plain counts; it is converted h
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 from energysplit.kinds import kinds
 
-_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_PREFIXES = (
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
 _COUNTED = {"mac": "MACs", "macs": "MACs", "param": "parameters", "params": "parameters", "byte": "bytes"}
+_TITLES = {
+    "macs": "MACs",
+    "params": "Parameters",
+    "peak_memory": "Peak memory",
+    "latency": "Latency",
+    "energy": "Energy",
+    "roofline": "Roofline",
+}
+_BUDGET = re.compile(r"([^:#]+)(?::([a-z]+))?(?:#([0-9]+))?")
 
 
 def quantity(value: float, unit: str, decimals: int | None = None) -> str:
@@ -64,8 +84,27 @@ def unit_name(unit: str) -> str:
 
 
 def provider_name(name: str) -> str:
-    """A price's name as a title ("macs" -> "MACs"); names of a user's own are left alone."""
-    return {"macs": "MACs", "params": "Parameters"}.get(name, name)
+    """A price's or a budget's name as a title; names of a user's own are left alone.
+
+    Example:
+        >>> [provider_name(name) for name in ("peak_memory", "macs:stage", "latency#2", "my:Cost")]
+        ['Peak memory', 'MACs (stage)', 'Latency #2', 'my:Cost']
+    """
+    match = _BUDGET.fullmatch(name)
+    if match is None or match[1] not in _TITLES:
+        return name
+    return _TITLES[match[1]] + (f" ({match[2]})" if match[2] else "") + (f" #{match[3]}" if match[3] else "")
+
+
+def price_words(name: str) -> str:
+    """A price's or a budget's name within a sentence.
+
+    Example:
+        >>> price_words("peak_memory"), price_words("macs:stage"), price_words("MyCost")
+        ('peak memory', 'MACs (stage)', 'MyCost')
+    """
+    title = provider_name(name)
+    return title if title == name or title.startswith("MACs") else title[0].lower() + title[1:]
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -148,6 +187,28 @@ def increment(limit: float) -> float:
         (0.001, 10000000.0, 100000.0, 1.0)
     """
     return 10.0 ** math.floor(math.log10(limit / 5)) if limit > 0 and math.isfinite(limit) else 1.0
+
+
+def row_step(shadow_price: float, limit: float, unit: str, remains: float) -> float | None:
+    """A round step of a budget for which its shadow price promises no more than there is to gain; None without one.
+
+    Args:
+        shadow_price: gain of one more unit, at the relaxation.
+        limit: of the budget, in its unit; the step is at most a fifth of it.
+        unit: of its prices; what is counted has no steps below one.
+        remains: what can be gained at any larger limit.
+
+    Example:
+        >>> row_step(12.3, 0.008, "s", 1.5), row_step(12.3, 0.008, "s", 0.002), row_step(12.3, 0.008, "s", 0)
+        (0.001, 0.0001, None)
+    """
+    if not (shadow_price > 0 and remains > 0):
+        return None
+    step = min(increment(limit), 10.0 ** math.floor(math.log10(remains / shadow_price)))
+    if step * shadow_price > remains:  # the power of ten was rounded up
+        step /= 10
+    counted = unit == "B" or unit_name(unit) != unit
+    return None if step == 0 or (counted and step < 1) else step
 
 
 def would_buy(shadow_price: float, limit: float, unit: str, gain: float) -> str:

@@ -5,10 +5,9 @@ Written for someone who has not seen the recipe: first what came out, then how, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from energysplit.amounts import factor
 from energysplit.output import plots
 from energysplit.output import report_tables as tables
 from energysplit.output.document import (
@@ -22,9 +21,10 @@ from energysplit.output.document import (
     Section,
 )
 from energysplit.output.measured import MeasuredRun
-from energysplit.output.numbers import compact, duration, percent, plain, provider_name, quantity, times
+from energysplit.output.numbers import duration, percent, plain, price_words, provider_name, quantity, times
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report_measured import measured_section
+from energysplit.output.report_recipe import recipe_section
 from energysplit.types import GrowthRecord
 
 _CURVATURE = {
@@ -64,12 +64,13 @@ def report_document(
             _overview(records),
             _stages(records),
             _prediction(recipe, records),
+            _widths(records),
             _budgets(records),
             _indices(records),
             _times(records),
             _export(parity),
             *([measured_section(measured)] if measured is not None else []),
-            _what_was_run(recipe, environment, environment_title),
+            recipe_section(recipe, records, environment, environment_title),
             _numbers(records),
         ),
     )
@@ -108,7 +109,8 @@ def _key_numbers(records: Sequence[GrowthRecord]) -> tuple[KeyNumber, ...]:
     for name, cost in list(last.prices.items())[:2]:
         start = first.prices[name].value
         ratio = f", {times(cost.value / start)}" if start else ""
-        numbers.append(KeyNumber(provider_name(name), compact(cost.value), f"seed: {compact(start)}{ratio}"))
+        now, then = (tables.short(value, cost.unit, name) for value in (cost.value, start))
+        numbers.append(KeyNumber(provider_name(name), now, f"seed: {then}{ratio}"))
     return tuple(numbers)
 
 
@@ -166,14 +168,21 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
         "The line on a predicted bar is one standard error.",
         "Bar chart of predicted and realised loss change of each growth; the table above has its numbers.",
     )
+    predicted, orders = "the held-out splitting indices of the neurons that were split", "fourth order"
+    if tables.is_signed(records):
+        predicted = (
+            "the sum, over the neurons that were split, of both held-out ends of their spectrum, the smallest and the "
+            "largest eigenvalue, each times the factor that the kind of split has for it"
+        )
+        orders = "third order (of a signed_pair) and of fourth order"
     text = (
-        "The prediction is of second order: half the squared step times the held-out splitting indices of the neurons "
-        f"that were split. {_small_steps(records)} The steps taken are finite ({_step(recipe, records)}), so terms of "
-        "fourth order count too, in which split neurons act on each other; and where an activation has a kink, it is "
-        "crossed, while the index smooths it. A realised change of another size, or even another sign, is therefore "
-        "no fault. The last column of the table above compares both at steps of at most 1 % of the weights' norm, "
-        "where second order is meant to hold. The standard error says how much the prediction would vary with other "
-        "images; it does not cover these terms. What a growth is worth shows in the accuracy after the next training."
+        f"The prediction is of second order: half the squared step times {predicted}. {_small_steps(records)} The "
+        f"steps taken are finite ({_step(recipe, records)}), so terms of {orders} count too, in which split neurons "
+        "act on each other; and where an activation has a kink, it is crossed, while the index smooths it. A "
+        "realised change of another size, or even another sign, is therefore no fault. The last column of the "
+        "table above compares both at steps of at most 1 % of the weights' norm, where second order is meant to "
+        "hold. The standard error says how much the prediction would vary with other images; it does not cover "
+        "these terms. What a growth is worth shows in the accuracy after the next training."
     )
     check = (
         "Each growth was first made with step 0, where it must not change the function: the largest relative change of "
@@ -182,14 +191,45 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
     return Section("Predicted and realised loss change", (Gallery((picture,)), Paragraph(text), Paragraph(check)))
 
 
+def _widths(records: Sequence[GrowthRecord]) -> Section:
+    grown = tables.grown_groups(records)
+    if not grown:
+        return Section("What grew", (Paragraph("Nothing was split, so no group grew."),))
+    blocks: list[Block] = [tables.width_table(records)]
+    if tables.is_signed(records):
+        blocks.append(
+            Paragraph(
+                "Copies that a kind of split makes of a neuron, and the end of its spectrum that they move along: "
+                f"{tables.copies_of_kinds(records)}."
+            )
+        )
+    if rest := [f"{group} ({width})" for group, width in records[0].widths.items() if group not in grown]:
+        blocks.append(Paragraph(f"Did not grow (channels): {', '.join(rest)}."))
+    return Section("What grew", tuple(blocks))
+
+
+def _gain(records: Sequence[GrowthRecord]) -> str:
+    """What gain is, in this run."""
+    bought = "the bought indices"
+    if tables.is_signed(records):
+        bought = "what the bought splits count of both ends of their neurons' spectra"
+    relative = any(growth.step.policy != "fixed" for _, growth in tables.growths(records))
+    follow = ", times the squared norms of the groups' weights, which steps follow" if relative else ""
+    return (
+        f"Gain is the sum of {bought}, its sign turned{follow}; a step e is predicted to change the loss by -e²/2 "
+        "times it."
+    )
+
+
 def _budgets(records: Sequence[GrowthRecord]) -> Section:
     if not tables.growths(records):
         return Section("Budgets", (Paragraph("Nothing was split, so nothing was bought."),))
     text = (
-        "Prices are those of the whole grown network, priced anew after the neurons were chosen; none may be above its "
-        "limit. The gap compares the predicted gain with the bound of the linear relaxation, in which neurons can be "
-        "split in part; where only whole neurons can be bought, it need not close. What a little more of a budget "
-        "would buy is that relaxation's shadow price: right for a small step, in parts of neurons."
+        "Prices are those of the whole grown network, priced anew after the neurons were chosen; none may be above "
+        f"its limit. {_gain(records)} The gap compares the predicted gain with the bound of the linear relaxation, "
+        "in which neurons can be split in part; where only whole neurons can be bought, it need not close. What a "
+        "little more of a budget would buy is that relaxation's shadow price: right for a small step, in parts of "
+        "neurons."
     )
     facts: list[tuple[str, str]] = []
     for stage, growth in tables.growths(records):
@@ -197,7 +237,7 @@ def _budgets(records: Sequence[GrowthRecord]) -> Section:
         if made := tables.kinds_of_split(growth):
             facts.append((f"{tables.growth_name(stage)}, kinds", f"{made}; mass {growth.allocation.mass:g}"))
         facts += tables.more_of_each(stage, growth)
-    return Section("Budgets", (tables.budget_table(records), Facts(tuple(facts)), Paragraph(text)))
+    return Section("Budgets", (tables.budget_table(records), Paragraph(text), Facts(tuple(facts))))
 
 
 def _indices(records: Sequence[GrowthRecord]) -> Section:
@@ -215,9 +255,15 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
             ),
         ),
     )
+    sums = "the sums are over all neurons."
+    if tables.is_signed(records):
+        sums = (
+            "that is the lower end of its spectrum. Signed splits gain from the upper end as well, where a copy is "
+            "subtracted; the sums and counts here are of the lower ends alone, over all neurons."
+        )
     text = (
         "A splitting index is the loss change of splitting a neuron along its best direction, per half squared step; "
-        "the sums are over all neurons. On the images the directions were found on the sum is optimistic. The "
+        f"{sums} On the images the directions were found on the sum is optimistic. The "
         "held-out sum, on other images, is the honest one, and the one neurons were chosen by; ± is its standard error."
     )
     return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
@@ -245,37 +291,6 @@ def _export(parity: OnnxParity | None) -> Section:
     return Section("Exported model", (Facts(facts),))
 
 
-def _what_was_run(recipe: Mapping[str, Any], environment: Mapping[str, str], title: str) -> Section:
-    def get(path: str) -> Any:
-        value: Any = recipe
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return "not recorded" if value is None else value
-
-    def options(value: Any) -> str:
-        if not isinstance(value, Mapping):
-            return str(value)
-        return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items() if item is not None) or "defaults"
-
-    limits = [f"{_named(budget, options)} at most {_limit(budget)}" for budget in recipe.get("budget", ())]
-    hardware = recipe.get("hardware") or {}
-    device = [("Device", options(hardware))] if hardware.get("profile") or hardware.get("tables") else []
-    facts = [
-        ("Recipe", str(get("name"))),
-        ("Seed of all randomness", str(get("seed"))),
-        ("Model", f"{get('model.name')} ({options(get('model.args'))})"),
-        ("Data", options(get("data"))),
-        ("Training of each stage", options(get("train"))),
-        ("Growth", options(get("growth"))),
-        *device,
-        ("Budgets", "; ".join(limits) or "not recorded"),
-        ("Step", options(get("step"))),
-        ("Where", options(get("run"))),
-        (title, ", ".join(f"{name} {value}" for name, value in environment.items())),
-    ]
-    return Section("What was run", (Facts(tuple(facts)),))
-
-
 def _numbers(records: Sequence[GrowthRecord]) -> Section:
     sources = "; ".join(
         f"{provider_name(name)}: {', '.join(dict.fromkeys(record.prices[name].source for record in records))}"
@@ -289,11 +304,6 @@ def _numbers(records: Sequence[GrowthRecord]) -> Section:
         ("–", "not measured, or it does not apply to this stage."),
     )
     return Section("What kind of number is it", (Facts(facts),))
-
-
-def price_words(provider: str) -> str:
-    """A price's name within a sentence."""
-    return {"macs": "MACs", "params": "parameters"}.get(provider, provider)
 
 
 def file_name(provider: str) -> str:
@@ -322,31 +332,6 @@ def _small_steps(records: Sequence[GrowthRecord]) -> str:
 def _range(values: Sequence[float]) -> str:
     low, high = plain(min(values)), plain(max(values))
     return low if low == high else f"{low} to {high}"
-
-
-def _named(budget: Mapping[str, Any], words: Callable[[Any], str]) -> str:
-    """A budget's price with the options of its provider."""
-    name, given = provider_name(str(budget["provider"])), budget.get("options")
-    return f"{name} ({words(given)})" if given else name
-
-
-def _limit(budget: Mapping[str, Any]) -> str:
-    limit, scope = budget["limit"], budget["scope"]
-    scoped = "in all" if scope == "network" else "each stage"
-    if isinstance(limit, str):
-        if factor(limit) is None:
-            return f"{limit}, {scoped}"
-        base = "the seed's" if scope == "network" else "the present network's, each stage"
-        return f"{limit.replace('x', '×')} {base}"
-    return f"{compact(limit)}, {scoped}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_plain(item) for item in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _all(values: Any) -> str:

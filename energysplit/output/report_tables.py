@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
+from energysplit.kinds import kinds
 from energysplit.output.document import Column, Table
 from energysplit.output.numbers import (
     compact,
@@ -16,6 +18,7 @@ from energysplit.output.numbers import (
     quantity,
     signed,
     times,
+    unit_name,
     would_buy,
 )
 from energysplit.types import CostRecord, GrowthRecord, SplitRecord
@@ -45,7 +48,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
         rows.append(
             (
                 str(record.stage),
-                *(price(record.prices[name]) for name in providers),
+                *(price(record.prices[name], name) for name in providers),
                 str(sum(record.widths.values())),
                 percent(record.validation.accuracy),
                 percent(record.test.accuracy) if record.test else NOTHING,
@@ -72,15 +75,16 @@ def _ratio(realised: float, predicted: float) -> str:
 
 def index_table(records: Sequence[GrowthRecord]) -> Table:
     """How the splitting indices of each growth were found, and how optimistic the images they were found on are."""
+    end = " of lower ends" if is_signed(records) else ""
     columns = (
         Column("Growth"),
         Column("Solver"),
         Column("Sweeps", "counted"),
         Column("Images", "counted"),
         Column("Held-out images", "counted"),
-        Column("Sum, same images", "measured"),
-        Column("Sum, held-out images", "estimated"),
-        Column("Negative indices", "counted"),
+        Column(f"Sum{end}, same images", "measured"),
+        Column(f"Sum{end}, held-out images", "estimated"),
+        Column("Lower ends below zero" if end else "Indices below zero", "counted"),
     )
     rows = [
         (
@@ -96,6 +100,54 @@ def index_table(records: Sequence[GrowthRecord]) -> Table:
         for stage, growth in growths(records)
     ]
     return Table(columns, tuple(rows))
+
+
+def width_table(records: Sequence[GrowthRecord]) -> Table:
+    """Channels of the groups that grew, stage by stage; of signed splits how many there were of each kind as well."""
+    made = _kinds_by_group(records)
+    columns = [Column("Group"), *(Column("Seed" if n == 0 else f"Stage {r.stage}") for n, r in enumerate(records))]
+    if made:
+        columns.append(Column("Splits by kind", "all growths"))
+    rows = []
+    for group in grown_groups(records):
+        row = [group, *(str(record.widths[group]) for record in records)]
+        rows.append((*row, made.get(group, NOTHING)) if made else tuple(row))
+    return Table(tuple(columns), tuple(rows))
+
+
+def grown_groups(records: Sequence[GrowthRecord]) -> list[str]:
+    """The groups that end wider than they began."""
+    return [group for group, width in records[0].widths.items() if records[-1].widths[group] != width]
+
+
+def _kinds_by_group(records: Sequence[GrowthRecord]) -> dict[str, str]:
+    """Group -> how many splits of each kind it made in all growths; empty where all are plain pairs."""
+    found: dict[str, Counter[str]] = {}
+    mass = 1.0
+    for _, growth in growths(records):
+        mass = max(mass, growth.allocation.mass)
+        for group, by_neuron in growth.allocation.kinds.items():
+            found.setdefault(group, Counter()).update(by_neuron.values())
+    return {group: counted_kinds(count.elements(), mass) for group, count in found.items()}
+
+
+def is_signed(records: Sequence[GrowthRecord]) -> bool:
+    """Whether copies could have negative shares in a growth of this run."""
+    return any(growth.allocation.mass > 1 for _, growth in growths(records))
+
+
+def copies_of_kinds(records: Sequence[GrowthRecord]) -> str:
+    """How many copies each kind of split makes of a neuron, and along which ends of its spectrum they move.
+
+    Example:
+        >>> copies_of_kinds([])
+        'pair 2 (lower end)'
+    """
+    mass = max((growth.allocation.mass for _, growth in growths(records)), default=1.0)
+    ends = {(True, False): "lower end", (False, True): "upper end", (True, True): "both ends"}
+    return ", ".join(
+        f"{kind.name} {len(kind.copies)} ({ends[kind.low > 0, kind.high < 0]})" for kind in kinds(mass).values()
+    )
 
 
 def budget_table(records: Sequence[GrowthRecord]) -> Table:
@@ -179,11 +231,20 @@ def neurons_split(growth: SplitRecord) -> int:
     return sum(len(neurons) for neurons in growth.allocation.split.values())
 
 
-def price(cost: CostRecord) -> str:
-    """A price without its unit, with its interval if it has one."""
-    if cost.low == cost.value == cost.high:
-        return compact(cost.value)
-    return f"{compact(cost.value)} ({compact(cost.low)} to {compact(cost.high)})"
+def price(cost: CostRecord, provider: str) -> str:
+    """A price under its provider's name, with its interval if it has one."""
+    value, low, high = (short(number, cost.unit, provider) for number in (cost.value, cost.low, cost.high))
+    return value if cost.low == cost.value == cost.high else f"{value} ({low} to {high})"
+
+
+def short(value: float, unit: str, provider: str) -> str:
+    """A price with its unit, unless its provider's name is the unit (MACs, parameters).
+
+    Example:
+        >>> short(7_120, "MAC", "macs"), short(8.15e-6, "s", "latency"), short(1_410, "B", "peak_memory")
+        ('7.12 k', '8.15 µs', '1.41 kB')
+    """
+    return compact(value) if unit_name(unit).lower() == provider_name(provider).lower() else quantity(value, unit)
 
 
 def origin(cost: CostRecord) -> str:

@@ -11,6 +11,7 @@ import torch
 from priceable import EveryLayerFollowsAll
 from torch import nn
 
+from energysplit.amounts import parse_limit
 from energysplit.costs import NetworkPricer, amount, cost_provider, marginal_price, price
 from energysplit.errors import InputError, NotMeasured
 from energysplit.graph import trace
@@ -183,6 +184,26 @@ def test_a_batch_norm_by_itself() -> None:
 def test_amounts_in_sentences() -> None:
     assert amount(1_234_567.25, "MAC") == "1,234,567.2 MAC"
     assert amount(2e18, "MAC") == "2e+18 MAC"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (8.91714e-06, "s", "8.91714 µs"),
+        (0.0123456789, "J", "12.3457 mJ"),
+        (0.99999999e-3, "s", "1 ms"),
+        (-2.5e-10, "s", "-0.25 ns"),
+        (0.0, "s", "0 s"),
+        (3.0, "s", "3 s"),
+        (1.2345678, "s", "1.23457 s"),
+        (0.25, "MAC", "0.25 MAC"),
+        (0.0025, "score", "0.0025 score"),
+    ],
+)
+def test_small_amounts_of_what_is_measured_have_a_prefix(value: float, unit: str, text: str) -> None:
+    assert amount(value, unit) == text
+    if value >= 0:
+        assert parse_limit(text, unit) == pytest.approx(value, rel=1e-5)
 
 
 class Short:

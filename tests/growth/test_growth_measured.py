@@ -223,7 +223,7 @@ def test_one_price_that_fails_does_not_lose_the_other(finished, run, tables, mon
     found = read_measured(run)
     assert (list(found.prices), list(found.not_measured)) == (["latency"], ["latency#2"])
     report = write_report(run, recipe(tables).resolved(), [last]).with_suffix(".md").read_text()
-    assert "latency\\#2 was not measured: its table was measured on" in report
+    assert "Latency \\#2 was not measured: its table was measured on" in report
 
 
 def test_a_damaged_file_is_said_and_measured_again(finished, run, tables, monkeypatch):

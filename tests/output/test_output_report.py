@@ -188,6 +188,81 @@ def test_budgets_say_what_is_left_and_what_more_would_buy(
     assert "1 → 2, MACs: not binding: more of it would buy nothing" in markdown
     assert "1 → 2, kinds: 2 pair, 1 quadruple; mass 2.5" in markdown
     assert "0 → 1, kinds" not in markdown
+    # Said before anything is told in gain.
+    assert 0 < markdown.index("Gain is the sum of") < markdown.index("more gain")
+
+
+def test_widths_are_told_of_the_groups_that_grew(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=3, groups=5)
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    (table,) = [table for table in page.tables if table[0][0] == "Group"]
+    assert table[0] == ["Group", "Seed", "Stage 1", "Stage 2"]
+    *grown, classes = records[0].widths
+    assert table[1:] == [[group, *(str(record.widths[group]) for record in records)] for group in grown]
+    assert "Did not grow (channels): classifier (10)." in page.text
+    assert classes == "classifier"
+    once = write_report(tmp_path, synthetic_recipe, synthetic_records(stages=1))
+    assert "Nothing was split, so no group grew." in Page(once.read_text(encoding="utf-8")).text
+
+
+def test_signed_runs_say_which_end_and_what_the_kinds_are(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=3, groups=3)
+    plain = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    assert "half the squared step times the held-out splitting indices of the neurons that were split." in plain.text
+    assert "Gain is the sum of the bought indices, its sign turned, times the squared norms" in plain.text
+    assert "lower end" not in plain.text
+    for number, made in enumerate([{"features.first.conv": {0: "pair", 3: "quadruple"}}, {}]):
+        growth = records[number].growth
+        assert growth is not None
+        first = {**made, "features.block1.pointwise.conv": {1: "signed_pair", 2: "pair"}}
+        bought = growth.allocation.model_copy(update={"kinds": first, "mass": 2.0})
+        records[number] = records[number].model_copy(
+            update={"growth": growth.model_copy(update={"allocation": bought})}
+        )
+    page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
+    (table,) = [table for table in page.tables if table[0][0] == "Group"]
+    assert table[0][-1] == "Splits by kindall growths"
+    assert [row[-1] for row in table[1:]] == ["1 pair, 1 quadruple", "2 pair, 2 signed_pair"]
+    assert (
+        "pair 2 (lower end), signed_pair 2 (upper end), low_triple 3 (lower end), high_triple 3 (upper end), "
+        "quadruple 4 (both ends)."
+    ) in page.text
+    (sums,) = [table for table in page.tables if "Solver" in table[0]]
+    assert sums[0][5:] == [
+        "Sum of lower ends, same imagesmeasured",
+        "Sum of lower ends, held-out imagesestimated",
+        "Lower ends below zerocounted",
+    ]
+    for words in (
+        "both held-out ends of their spectrum, the smallest and the largest eigenvalue, each times the factor",
+        "terms of third order (of a signed_pair) and of fourth order count too",
+        "Gain is the sum of what the bought splits count of both ends",
+        "the sums and counts here are of the lower ends alone",
+    ):
+        assert words in page.text
+
+
+def test_prices_have_their_units(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    seconds = CostRecord(value=8.15e-6, unit="s", low=8e-6, high=8.3e-6, source="interpolated: a table")
+    memory = CostRecord(value=1_410.0, unit="B", low=1_410.0, high=1_410.0, source="counted")
+    records = [
+        record.model_copy(update={"prices": {"latency": seconds, "peak_memory": memory}})
+        for record in synthetic_records(stages=2)
+    ]
+    recipe = {**synthetic_recipe, "budget": [{"provider": "latency", "limit": 9e-6, "scope": "stage"}]}
+    page = Page(write_report(tmp_path, recipe, records).read_text(encoding="utf-8"))
+    assert page.tables[0][0][1:3] == ["Latencyinterpolated", "Peak memorycounted"]
+    assert page.tables[0][1][1:3] == ["8.15 µs (8.00 µs to 8.30 µs)", "1.41 kB"]
+    assert "seed: 8.15 µs" in page.text
+    assert "Latency at most 9.00 µs, each stage" in page.text
+    assert "Accuracy against peak memory." in page.text
+    assert "peak_memory" not in page.text
 
 
 def test_html_loads_nothing(
@@ -211,7 +286,7 @@ def test_markdown_tables_agree_with_the_page(
     path = write_report(tmp_path, synthetic_recipe, synthetic_records())
     tables = markdown_tables((tmp_path / "report.md").read_text(encoding="utf-8"))
     pages = Page(path.read_text(encoding="utf-8")).tables
-    assert len(tables) == len(pages) == 4
+    assert len(tables) == len(pages) == 5
     for table, page in zip(tables, pages, strict=True):
         assert {len(row) for row in table} == {len(page[0])}
         assert re.fullmatch(r"(-{3}:?)+", "".join(table[1]))
@@ -250,7 +325,7 @@ def test_hostile_names_are_shown_not_run(
     page = Page(text)
     assert not {"script", "b", "i", "em"} & set(page.tags)
     assert name in page.text
-    assert "2 (1.50 to 2.50)" in page.text
+    assert "2 <b> (1.50 <b> to 2.50 <b>)" in page.text
     assert "<script>" not in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert file_name("../my:<Cost>") == "---my--Cost-"
     assert (tmp_path / "figures" / "accuracy----my--Cost-.svg").is_file()
@@ -348,14 +423,14 @@ def test_predicted_and_measured_prices_stand_side_by_side(
     path = write_report(tmp_path, synthetic_recipe, records)
     page = Page(path.read_text(encoding="utf-8"))
     markdown = path.with_suffix(".md").read_text(encoding="utf-8")
-    latency = ["latency", "2.00 ms", "1.90 ms to 2.20 ms", "2.10 ms", "2.05 ms to 2.15 ms", "20", "1.05×", "2.60 ms"]
-    energy = ["energy", "3.00 mJ", "1.00 mJ to 5.00 mJ", *["–"] * 5]
+    latency = ["Latency", "2.00 ms", "1.90 ms to 2.20 ms", "2.10 ms", "2.05 ms to 2.15 ms", "20", "1.05×", "2.60 ms"]
+    energy = ["Energy", "3.00 mJ", "1.00 mJ to 5.00 mJ", *["–"] * 5]
     for tables in (page.tables, markdown_tables(markdown)):
         assert any(latency in table and energy in table for table in tables)
     for text in (page.text, markdown.replace("\\", "").replace("&lt;", "<").replace("&gt;", ">")):
         assert "abacus <1>, onnxruntime 1.2.3, CPUExecutionProvider, 2 threads, fp32" in text
         assert "this machine is noisy" in text
-        assert "latency#2 was not measured: its table is of another machine." in text
+        assert "Latency #2 was not measured: its table is of another machine." in text
     assert compared().sentence == "predicted 2.00 ms, measured 2.10 ms (2.05 ms to 2.15 ms), 1.05× the prediction"
 
 
@@ -367,7 +442,7 @@ def test_an_interval_of_few_samples_says_what_it_covers(
     prices = {"latency": compared(), "energy": compared(measured=few)}
     write_measured(tmp_path, MeasuredRun(weights_sha256=records[-1].weights_sha256, prices=prices))
     text = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8")).text
-    assert "holds the median with 95 % (energy's, of 3 samples, with 75.00 %)." in text
+    assert "holds the median with 95 % (Energy's, of 3 samples, with 75.00 %)." in text
     assert "2.15 ms, coverage 75.00 %)" in prices["energy"].sentence
 
 
@@ -398,4 +473,4 @@ def test_the_device_and_options_of_budgets_are_told(
     }
     page = Page(write_report(tmp_path, recipe, synthetic_records()).read_text(encoding="utf-8"))
     assert "profile = gap9, strict = no" in page.text
-    assert "energy (precision = int8) at most 2.00 m, in all" in page.text
+    assert "Energy (precision = int8) at most 0.002, in all" in page.text
