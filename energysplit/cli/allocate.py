@@ -42,7 +42,7 @@ def allocate(
     Needs no data and trains nothing; the run is left as it is.
     """
     if out is not None:
-        _check_out(out)
+        out = _checked_out(out, run)
     saved = solving.saved_stage(run, stage)
     from energysplit.cli.console import console
 
@@ -77,11 +77,20 @@ def _write(out: Path, found: dict[str, Any]) -> None:
         raise InputError(f"--out {out}: can't be written: {error.strerror}; choose another file") from error
 
 
-def _check_out(out: Path) -> None:
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; expected the name of a file")
-    if not out.parent.is_dir():
+def _checked_out(out: Path, run: Path) -> Path:
+    """The file itself, where links lead; nothing of the run, no folder and no device is written over.
+
+    Raises:
+        InputError: it is one of these, or in a folder that is not there.
+    """
+    file = out.resolve()
+    if file.exists() and not file.is_file():
+        raise InputError(f"--out {out}: is {'a folder' if file.is_dir() else 'no file'}; expected the name of a file")
+    if not file.parent.is_dir():
         raise InputError(f"--out {out}: no folder {out.parent}; make it first or choose another")
+    if run.resolve() in file.parents:
+        raise InputError(f"--out {out}: is inside the run, which is left as it is; choose a file elsewhere")
+    return file
 
 
 def show_allocation(asked: Question, found: Allocation, seconds: float, out: Console) -> None:

@@ -236,10 +236,34 @@ def test_a_device_given_here_goes_before_the_recipes(run: Path, tmp_path: Path) 
         (["--method", "mlp"], "allocation method 'mlp': did you mean 'milp'?"),
         (["--out", "no/such/folder/a.json"], "--out no/such/folder/a.json: no folder no/such/folder"),
         (["--out", "."], "--out .: is a folder; expected the name of a file"),
+        (["--out", "/dev/null"], "--out /dev/null: is no file; expected the name of a file"),
     ],
 )
 def test_bad_input_is_one_message(run: Path, arguments: list[str], message: str) -> None:
     assert message in _allocate(run, *arguments, code=2)
+
+
+def test_the_answer_is_not_written_over_the_run(run: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    link = tmp_path / "link.json"
+    link.symlink_to(run / "recipe.json")
+    for out in (run / "recipe.json", run / "new.json", link):
+        assert "is inside the run, which is left as it is" in _allocate(run, "--out", str(out), code=2)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    elsewhere = tmp_path / "a.json"
+    elsewhere.write_text("{}")
+    (tmp_path / "b.json").symlink_to(elsewhere)
+    _allocate(run, "--out", str(tmp_path / "b.json"))
+    assert (tmp_path / "b.json").is_symlink()
+    assert "split" in json.loads(elsewhere.read_text())
+
+
+def test_missing_indices_are_said(run: Path, tmp_path: Path) -> None:
+    odd = shutil.copytree(run, tmp_path / "odd")
+    (odd / "stages" / "1" / "index.safetensors").unlink()
+    for arguments in ((), ("--stage", "1")):
+        assert "index.safetensors is missing, though the journal has it" in _allocate(odd, *arguments, code=2)
+    _allocate(odd, "--stage", "0")
 
 
 def test_folders_that_hold_no_run(run: Path, tmp_path: Path) -> None:
