@@ -1,6 +1,6 @@
 """Recipes: everything a growth needs to know, read from TOML and checked before anything runs."""
 
-from energysplit.recipe.changes import changes
+from energysplit.recipe.changes import changes, completed
 from energysplit.recipe.load import from_dict, load, override
 from energysplit.recipe.schema import (
     BoundRecipe,
@@ -33,6 +33,7 @@ __all__ = [
     "StepRecipe",
     "TrainRecipe",
     "changes",
+    "completed",
     "from_dict",
     "load",
     "override",

@@ -20,12 +20,12 @@ def changes(recipe: Recipe, old: Mapping[str, Any]) -> list[str]:
     A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`). Keys that
     recipes did not have at first count as their default where `old` lacks them, so that old runs can be resumed.
     """
-    before, now = _flat(_completed(old)), _flat(recipe.resolved())
+    before, now = _flat(completed(old)), _flat(recipe.resolved())
     return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
 
 
-def _completed(old: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the keys that came later: `hardware`, `options` of a budget, and some of other sections."""
+def completed(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`old`, an earlier resolved recipe, with the keys that came later and their defaults."""
     tree = copy.deepcopy(dict(old))
     tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
     later: dict[str, tuple[BaseModel, tuple[str, ...]]] = {

@@ -27,11 +27,13 @@ def test_help_imports_nothing_heavy():
     *text, code_line, heavy = done.stdout.strip().splitlines()
     assert heavy == "[]"
     assert code_line == "exit 0"
-    for command in ("grow", "price", "allocate", "frontier", "profile", "export", "report", "env"):
+    for command in ("grow", "price", "allocate", "frontier", "compare", "profile", "export", "report", "env"):
         assert any(line.split()[:1] == [command] for line in text)
 
 
-@pytest.mark.parametrize("command", ["grow", "price", "allocate", "frontier", "profile", "export", "report", "env"])
+@pytest.mark.parametrize(
+    "command", ["grow", "price", "allocate", "frontier", "compare", "profile", "export", "report", "env"]
+)
 def test_every_command_has_help(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
