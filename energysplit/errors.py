@@ -58,6 +58,10 @@ class CheckFailed(EnergysplitError):
     """A check of energysplit's own work failed (function kept, parity, budget); nothing after it was kept."""
 
 
+class ProcessLost(EnergysplitError):
+    """Another process of the run ended or did not answer; the message says how to go on."""
+
+
 class MeasuredElsewhere(UserWarning):
     """A cost table was measured on another machine or runtime than it is used for; the text has both names."""
 

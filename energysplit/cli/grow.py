@@ -30,7 +30,20 @@ def grow(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
 ) -> None:
     """Grow a network as a recipe says: train, index, allocate, split, again and again."""
-    overrides = set_ or []
+    from energysplit.cli.processes import one_voice
+
+    with one_voice():
+        _grow(recipe, run, resume, set_ or [], dry_run, quiet)
+
+
+def _grow(recipe: Path, run: Path | None, resume: bool, overrides: list[str], dry_run: bool, quiet: bool) -> None:
+    """The command itself, in each process.
+
+    Raises:
+        typer.Exit: it was interrupted.
+    """
+    from energysplit.cli.processes import speaks
+
     # The recipe is checked before torch is imported: a typo is answered at once.
     from energysplit.recipe import load
 
@@ -39,7 +52,9 @@ def grow(
     from energysplit.cli.console import console
 
     if dry_run:
-        show_plan(growth.plan(loaded), console())
+        plan = growth.plan(loaded)
+        if speaks():
+            show_plan(plan, console())
         return
     from energysplit.cli.progress import progress
 
@@ -47,6 +62,8 @@ def grow(
     try:
         result = growth.grow(loaded, run_dir=folder, resume=resume, progress=progress(quiet))
     except KeyboardInterrupt:
+        if not speaks():
+            raise typer.Exit(130) from None
         words = ["energysplit", "grow", str(recipe), "--run", str(folder), "--resume"]
         words += [word for text in overrides for word in ("--set", text)]
         typer.echo(
@@ -54,7 +71,8 @@ def grow(
             err=True,
         )
         raise typer.Exit(130) from None
-    show_result(result, console())
+    if speaks():
+        show_result(result, console())
 
 
 def show_result(result: GrowthResult, out: Console) -> None:

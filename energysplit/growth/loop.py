@@ -2,12 +2,15 @@
 
 A stage is finished when its journal line is written. A run that is killed at any moment and resumed repeats at most
 one epoch or one growth, with the same seeds, and ends with the same journal and weights (on one machine, on CPU).
+
+Several processes train and index together; the main one alone decides, writes and shows, and the others wait for it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from energysplit.errors import CheckFailed, RunError
@@ -22,6 +25,7 @@ from energysplit.output.tensorboard import FOLDER, Curves
 from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
 from energysplit.train.loop import evaluate
+from energysplit.train.processes import watched
 from energysplit.types import GrowthRecord, GrowthResult
 
 
@@ -45,6 +49,7 @@ def grow(
     Raises:
         InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
         CheckFailed: a check of the run failed; stages before it are intact.
+        ProcessLost: of several processes one ended; what it did is in the folder.
     """
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
@@ -53,7 +58,16 @@ def grow(
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     check_folder(path, recipe, resume)
+    with watched(path):
+        return _grow(recipe, path, resume, progress)
+
+
+def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> GrowthResult:
+    """`grow`, of a recipe that is loaded into a folder that may be used."""
     setup = prepare(recipe)
+    team, main = setup.session.team, setup.session.is_main
+    if not main:
+        progress = SilentProgress()
     folder = RunFolder(path, setup.seed.module)
     warnings: list[str] = []
 
@@ -61,7 +75,9 @@ def grow(
         warnings.append(text)
         progress.line(f"warning: {text}")
 
-    with setup.session, folder.opened(recipe, resume):
+    def begin() -> list[GrowthRecord]:
+        """The stages finished before."""
+        held.enter_context(folder.opened(recipe, resume))
         for text in setup.priced.warnings:
             warn(text)
         if setup.teacher is not None:
@@ -71,22 +87,47 @@ def grow(
             warn(f"{problem}; going on from {_place(len(records))}")
         if resume and not records and not (path / "progress").exists():
             warn(f"nothing to resume in {path}; starting anew")
-        state = None if _finished(records, recipe) else _state(setup, folder, records, warn)
-        with Curves(path / FOLDER if recipe.run.tensorboard and setup.session.is_main else None, records) as curves:
+        return records
+
+    with setup.session, ExitStack() as held:
+        records = team.on_main(begin)
+        state = None
+        if not _finished(records, recipe):
+            state = team.in_turn(lambda: _state(setup, folder, records, warn), first=main)
+            _check_state(setup, path, state)
+        with Curves(path / FOLDER if recipe.run.tensorboard and main else None, records) as curves:
             while state is not None:
                 progress.stage(state.stage, recipe.growth.stages + 1, f"{sum(state.net.widths.values())} channels")
                 record, state = _run_stage(setup, folder, state, progress, curves)
                 records.append(record)
-        try:
-            parity = _export(folder, recipe, records, progress)
-        except CheckFailed:
-            write_report(path, recipe.resolved(), records)  # what was grown is worth reading all the same
-            raise
-        if parity is not None and recipe.export.measure:
-            for text in measure_run(path, records, setup.priced.providers, progress):
-                warn(text)
-        report = write_report(path, recipe.resolved(), records, parity)
-    return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
+
+        def finish() -> GrowthResult:
+            try:
+                parity = _export(folder, recipe, records, progress)
+            except CheckFailed:
+                write_report(path, recipe.resolved(), records)  # what was grown is worth reading all the same
+                raise
+            if parity is not None and recipe.export.measure:
+                for text in measure_run(path, records, setup.priced.providers, progress):
+                    warn(text)
+            report = write_report(path, recipe.resolved(), records, parity)
+            return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
+
+        return team.on_main(finish)
+
+
+def _check_state(setup: Setup, path: Path, state: TrainingState) -> None:
+    """Refuse to go on from different places.
+
+    Raises:
+        RunError: processes found different states.
+    """
+    other = setup.session.team.differing((state.stage, state.epoch, state.net.widths))
+    if other:
+        raise RunError(
+            f"processes {sorted(other)} found another state of the run in {path} than the main process; the run folder "
+            "must be on a file system that all machines share"
+        )
 
 
 def _finished(records: list[GrowthRecord], recipe: Recipe) -> bool:
@@ -124,9 +165,14 @@ def _run_stage(
     """Train, evaluate and grow one stage; its record is in the journal when this returns."""
 
     def save(state: TrainingState) -> None:
+        team.on_main(lambda: write(state))
+
+    def write(state: TrainingState) -> None:
         assert state.train is not None
         curves.epoch(state.train, state.plateau)
         folder.save_progress(state)
+
+    team = setup.session.team
 
     trained = stage.train(setup, state, progress, save)
     setup.session.place(trained.net.module)
@@ -145,21 +191,26 @@ def _run_stage(
     if state.stage < setup.recipe.growth.stages:
         growth = stage.grow(setup, trained, progress)
         seconds |= growth.seconds
-    assert trained.train is not None
-    record = GrowthRecord(
-        stage=state.stage,
-        widths=net.widths,
-        prices={name: cost_record(cost) for name, cost in setup.prices(net).items()},
-        train=trained.train,
-        validation=validation,
-        test=test,
-        growth=growth.record if growth else None,
-        stopped=growth.allocation.status if growth and growth.record is None else "",
-        **folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
-        seconds=seconds,
-    )
-    curves.stage(record)
-    journal.append(folder.journal, record)
+
+    def keep() -> GrowthRecord:
+        assert trained.train is not None
+        record = GrowthRecord(
+            stage=state.stage,
+            widths=net.widths,
+            prices={name: cost_record(cost) for name, cost in setup.prices(net).items()},
+            train=trained.train,
+            validation=validation,
+            test=test,
+            growth=growth.record if growth else None,
+            stopped=growth.allocation.status if growth and growth.record is None else "",
+            **folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
+            seconds=seconds,
+        )
+        curves.stage(record)
+        journal.append(folder.journal, record)
+        return record
+
+    record = team.on_main(keep)
     if growth and growth.record:
         step = growth.record.step
         progress.line(

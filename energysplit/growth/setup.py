@@ -23,6 +23,7 @@ from energysplit.splitting import exact
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.layout import Layout
 from energysplit.splitting.plan import segments
+from energysplit.splitting.share import Share
 from energysplit.train.session import Session
 from energysplit.types import Budget, Cost, CostRecord
 
@@ -50,6 +51,11 @@ class Setup:
         """The recipe's budgets."""
         return self.priced.budgets
 
+    @property
+    def share(self) -> Share:
+        """This process's part of the images that splits are estimated on."""
+        return Share(self.session.rank, self.session.processes, self.session.sum)
+
     def prices(self, net: Network) -> dict[str, Cost]:
         """Price of a network by each reported provider and each budget's."""
         return {name: NetworkPricer(net, provider).price() for name, provider in self.priced.providers.items()}
@@ -75,7 +81,9 @@ def prepare(recipe: Recipe) -> Setup:
         deterministic=run.deterministic,
     )
     try:
-        return _checked(recipe, session)
+        # An error on one process is raised on all. Files are fetched once a machine.
+        first = session.is_first_here or not recipe.data.download
+        return session.team.in_turn(lambda: _checked(recipe, session), first)
     except BaseException:
         session.close()
         raise
@@ -83,11 +91,6 @@ def prepare(recipe: Recipe) -> Setup:
 
 def _checked(recipe: Recipe, session: Session) -> Setup:
     """The setup around an open session."""
-    if session.processes > 1:
-        raise RecipeError(
-            f"{session.processes} processes given; growth runs in one process in this version; start it "
-            "without a launcher"
-        )
     if recipe.run.tensorboard:
         tensorboard.check_installed()
     splits = data.load(
@@ -99,7 +102,7 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
         download=recipe.data.download,
         limit=recipe.data.limit,
     )
-    _check_images(recipe, len(splits.train))
+    _check_images(recipe, len(splits.train), session.processes)
     seed = _seed(recipe, splits)
     if recipe.index.method == "exact" and recipe.growth.stages > 0:
         exact.check_size(layout(recipe, seed).shapes)
@@ -130,7 +133,7 @@ def _check_groups(recipe: Recipe, seed: Network) -> None:
             raise RecipeError(f"growth.{error}") from None
 
 
-def _check_images(recipe: Recipe, images: int) -> None:
+def _check_images(recipe: Recipe, images: int, processes: int) -> None:
     """Refuse samples larger than the training part, and a last batch that batch norm can't use."""
     wanted = recipe.index.images + recipe.index.held_out_images
     if recipe.growth.stages > 0 and wanted > images:
@@ -142,6 +145,12 @@ def _check_images(recipe: Recipe, images: int) -> None:
         raise RecipeError(
             f"train.batch_size = {recipe.train.batch_size} leaves a last batch of one of the {images} training images, "
             "which has no batch statistics; change it by one"
+        )
+    smallest = min(images, recipe.train.batch_size, images % recipe.train.batch_size or images)
+    if processes > 1 and smallest < 2 * processes:
+        raise RecipeError(
+            f"train.batch_size = {recipe.train.batch_size} makes a batch of {smallest} of the {images} training "
+            f"images, too few for {processes} processes, which need two each; change it, or start fewer processes"
         )
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from torch import nn
 
 from energysplit.allocation import allocate
+from energysplit.errors import CheckFailed
 from energysplit.growth.arguments import allocation_arguments
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup, cost_record
@@ -28,6 +29,7 @@ from energysplit.train.average import Average
 from energysplit.train.loop import evaluate, train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
+from energysplit.train.statistics import same_statistics
 from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
 
 EVALUATION_BATCH = 500
@@ -103,6 +105,8 @@ def train(
                 distillation=setup.teacher.distillation if setup.teacher else None,
                 after_update=average.update if average else None,
             )
+            if average is not None:
+                same_statistics(session, module, average.buffers())
             plateau = state.plateau
             if recipe.patience is not None:
                 plateau = plateau.after(_validation_loss(setup, module, average), recipe.min_improvement)
@@ -139,7 +143,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     """Index, allocate and split a trained network.
 
     Raises:
-        CheckFailed: the split network does not compute the same function at step 0.
+        CheckFailed: the split network does not compute the same function at step 0, or processes differ in it.
     """
     recipe, stage, net = setup.recipe, state.stage, state.net
     seconds: dict[str, float] = {}
@@ -159,16 +163,21 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             growing=recipe.index.growing,
             kink_beta=recipe.index.kink_beta,
             seed=setup.seed_of("index", stage),
+            share=setup.share,
         )
         task.advance(1)
     with clock("allocate"):
-        allocation = allocate(net, index, **allocation_arguments(recipe, setup.priced, setup.seed_price, net, index))
+        # Decided once: a solver may end elsewhere on another machine.
+        allocation = setup.session.team.on_main(
+            lambda: allocate(net, index, **allocation_arguments(recipe, setup.priced, setup.seed_price, net, index))
+        )
     progress.line(f"stage {stage}: {allocation.status}")
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
         step, index_stderr = take_step(setup, net, index, allocation, held_out)
         after = start_of_next(state, index, allocation.chosen, step.size, allocation.mass)
+        _check_widths(setup, after)
     record = SplitRecord(
         index=_index_record(setup, sample, held_out, index, index_stderr),
         allocation=AllocationRecord(
@@ -206,6 +215,19 @@ def start_of_next(
         net=split(state.net, chosen, directions(index, chosen), step, mass=mass),
         optimiser=split_state(state.net, chosen, state.optimiser, mass),
     )
+
+
+def _check_widths(setup: Setup, after: TrainingState) -> None:
+    """Stop before processes train different networks.
+
+    Raises:
+        CheckFailed: their widths differ.
+    """
+    if other := setup.session.team.differing(after.net.widths):
+        raise CheckFailed(
+            f"processes {sorted(other)} split the network in another way than the main process; nothing was kept of "
+            "this split. Do all run the same versions?"
+        )
 
 
 def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:

@@ -15,6 +15,7 @@ from energysplit.kinds import PAIR, kinds
 from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
+from energysplit.splitting.share import Share
 from energysplit.splitting.sums import weighted_sums
 from energysplit.surgery import choose_step, function_error, group_norms, split
 from energysplit.surgery.apply import Chosen
@@ -49,7 +50,7 @@ def take_step(
     def after(size: Mapping[str, float] | float) -> Network:
         return split(net, chosen, ways, size, mass=allocation.mass)
 
-    error = function_error(net, after(0.0), held_out[0][0])
+    error = setup.session.team.broadcast(function_error(net, after(0.0), held_out[0][0]))
     if not error <= tolerance:
         raise CheckFailed(
             f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
@@ -57,7 +58,7 @@ def take_step(
         )
 
     def loss(network: Network) -> float:
-        return _mean_loss(network, held_out, setup.loss)
+        return _mean_loss(network, held_out, setup.loss, setup.share)
 
     before = loss(net)
     choice = choose_step(
@@ -94,11 +95,12 @@ def directions(index: Mapping[str, SplitIndex], chosen: Chosen) -> dict[str, Spl
     return {name: index[name] for name in chosen}
 
 
-def _mean_loss(net: Network, batches: Batches, loss_fn: Loss) -> float:
+def _mean_loss(net: Network, batches: Batches, loss_fn: Loss, share: Share) -> float:
     """Mean loss in eval mode, in the parameters' own precision: mixed precision would drown small changes."""
     with evaluating(net.module), torch.inference_mode():
-        total = sum(float(loss_fn(net.module(x), target)) * len(x) for x, target in batches)
-    return total / sum(len(x) for x, _ in batches)
+        mine = (share.of(*batch) for batch in batches)
+        total = sum(float(loss_fn(net.module(x), target)) * len(x) for x, target in mine if len(x))
+    return float(share.total(torch.tensor(total, dtype=torch.float64))) / sum(len(x) for x, _ in batches)
 
 
 def _held_out_sums(
@@ -119,6 +121,7 @@ def _held_out_sums(
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
         cache_bytes=0,
+        share=setup.share,
     )
     low, high = _weights(index, allocation, step)
     every = {name: torch.ones_like(found.value) for name, found in index.items()}

@@ -21,6 +21,7 @@ from energysplit.graph import Network
 from energysplit.splitting import exact, lobpcg, rmsprop
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches, SplittingOperator
+from energysplit.splitting.share import Share
 from energysplit.splitting.solution import Eigenpairs
 from energysplit.types import SplitIndex
 
@@ -41,6 +42,7 @@ def splitting_index(
     seed: int = 0,
     growing: bool = False,
     kink_beta: float = 3.0,
+    share: Share | None = None,
 ) -> dict[str, SplitIndex]:
     """Splitting indices and directions of all neurons of all splittable groups that take part.
 
@@ -60,6 +62,7 @@ def splitting_index(
         seed: of the random start.
         growing: lobpcg makes its first sweeps on a quarter of the batches.
         kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
+        share: this process's part of each batch, where several processes were given the same batches.
 
     Returns:
         Group -> `SplitIndex`. A step e along a direction changes the loss by e^2/2 times the value, to second order
@@ -78,7 +81,7 @@ def splitting_index(
     if method == "rmsprop":
         sample = _cut(sample, rmsprop.BATCH)
     operator_on = partial(
-        SplittingOperator, net, loss_fn=loss_fn, curvature=curvature, linear=linear, kink_beta=kink_beta
+        SplittingOperator, net, loss_fn=loss_fn, curvature=curvature, linear=linear, kink_beta=kink_beta, share=share
     )
     operator = operator_on(sample)
     found: Eigenpairs

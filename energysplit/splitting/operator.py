@@ -21,6 +21,7 @@ from energysplit.splitting.capture import Capture, Loss, capture, count_images
 from energysplit.splitting.layout import Layout, Moves, Vectors
 from energysplit.splitting.pieces import Piece, Tangents
 from energysplit.splitting.plan import Segment, Step, segments
+from energysplit.splitting.share import Share
 from energysplit.types import SplitIndex
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -40,6 +41,7 @@ class SplittingOperator:
         kink_beta: see `curvature.derivatives`.
         cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
             3 GiB on CPU.
+        share: of each batch, where several processes were given the same batches; what is returned is of whole batches.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class SplittingOperator:
         linear: str = "skip",
         kink_beta: float = 3.0,
         cache_bytes: int | None = None,
+        share: Share | None = None,
     ) -> None:
         self.net = net
         self.batches = batches
@@ -65,6 +68,7 @@ class SplittingOperator:
         self.dtype, self.device = parameter.dtype, parameter.device
         self._cache: dict[int, Capture] = {}
         self._room = _cache_room(self.device) if cache_bytes is None else cache_bytes
+        self.share = share or Share()
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -72,16 +76,25 @@ class SplittingOperator:
         return self.layout.shapes
 
     def captures(self, batches: int | None = None) -> Iterator[Capture]:
-        """What each of the first `batches` batches (all by default) left for the tangent passes."""
+        """What this process's part of each of the first `batches` batches (all by default) left for tangent passes."""
+        return (held for _, held in self.shares(batches) if held is not None)
+
+    def shares(self, batches: int | None = None) -> Iterator[tuple[int, Capture | None]]:
+        """Of each batch its images and the capture of this process's part, None if that has no image."""
         for number, (x, target) in enumerate(self.batches[:batches]):
+            images = len(x)
             held = self._cache.get(number)
             if held is None:
+                x, target = self.share.of(x, target)
+                if len(x) == 0:
+                    yield images, None
+                    continue
                 x, target = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype), target.to(self.device)
                 held = capture(self.net, x, target, self.loss_fn, self.segments, self.kink_beta)
                 if held.bytes <= self._room:
                     self._room -= held.bytes
                     self._cache[number] = held
-            yield held
+            yield images, held
 
     def apply(self, vectors: Vectors, batches: int | None = None) -> Vectors:
         """S v for each neuron: one sweep over the sample, or over its first `batches` batches."""
@@ -95,7 +108,24 @@ class SplittingOperator:
             for total, vectors in zip(totals, ends, strict=True):
                 for name, v in self.apply_batch(held, vectors).items():
                     total[name] += v * (held.images / images)
-        return totals
+        return self._over_processes(totals)
+
+    def apply_shared(self, images: int, held: Capture | None, ends: Sequence[Vectors]) -> list[Vectors]:
+        """S v of one whole batch, as `shares` gave it, for several vectors of each neuron."""
+        made = []
+        for vectors in ends:
+            if held is None:
+                made.append({name: torch.zeros_like(v) for name, v in vectors.items()})
+            else:
+                made.append({n: v * (held.images / images) for n, v in self.apply_batch(held, vectors).items()})
+        return self._over_processes(made)
+
+    def _over_processes(self, ends: list[Vectors]) -> list[Vectors]:
+        """The sums over processes of several sets of vectors, in one message."""
+        if self.share.processes == 1:
+            return ends
+        found = iter(self.share.totals([v for vectors in ends for v in vectors.values()]))
+        return [{name: next(found) for name in vectors} for vectors in ends]
 
     def apply_batch(self, held: Capture, vectors: Vectors) -> Vectors:
         """S v of one captured batch: half the gradient of v^T S v, which is separate for every neuron."""
@@ -154,6 +184,7 @@ class SplittingOperator:
                 for name, parts in self.quadratic(held, vectors).items():
                     each = held.images * parts.cpu()
                     moments[name] += torch.stack([each.sum(0), each.square().sum(0)])
+        sums = self._over_processes(sums)
         return [{name: _mean(found, self.images) for name, found in moments.items()} for moments in sums]
 
     def random_vectors(self, seed: int) -> Vectors:

@@ -38,6 +38,7 @@ def weighted_sums(
             image = torch.stack(terms).sum(0)
             first[number] += float(image.sum())
             second[number] += float(image.square().sum())
+    first, second = operator.share.total(torch.tensor([first, second], dtype=torch.float64)).tolist()
     n = operator.images
     means = [total / n for total in first]
     if n == 1:

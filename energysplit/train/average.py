@@ -70,6 +70,11 @@ class Average:
         torch._foreach_lerp_(list(self._average.values()), [live[name].detach() for name in self._average], weight)
         self._updates += 1
 
+    def buffers(self) -> dict[str, Tensor]:
+        """The average of the module's floating buffers itself, by name; what is written into it counts."""
+        names = {name for name, _ in self._module.named_buffers()}
+        return {name: tensor for name, tensor in self._average.items() if name in names}
+
     def tensors(self) -> dict[str, Tensor]:
         """A copy of the average, by name."""
         return {

@@ -13,6 +13,7 @@ from energysplit.errors import CheckFailed, DataError
 from energysplit.graph.trace import evaluating
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
+from energysplit.train.statistics import same_statistics
 from energysplit.types import Evaluation
 
 Batch = tuple[Tensor, Tensor]
@@ -77,7 +78,7 @@ def train_epoch(
     same number of threads).
 
     With `accumulate` = k an update follows the mean gradient over the images of k batches (the last may have fewer),
-    as if they were one; batch norm still sees each batch by itself.
+    as if they were one; batch norm still sees each batch by itself, and each process its part of it.
 
     Args:
         session: where it runs; the module must have been placed there.
@@ -126,6 +127,7 @@ def train_epoch(
             stepper.step()
             if after_update is not None:
                 after_update()
+    same_statistics(session, module)
     loss_mean, accuracy, images = sums.means()
     if not torch.isfinite(torch.tensor(loss_mean)):
         raise CheckFailed(

@@ -7,19 +7,23 @@ module, which surgery and tracing would then see.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
+from typing import Any
 
 import torch
 import torch.utils.deterministic
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from energysplit.errors import InputError
+from energysplit.train.processes import Processes, launched, timeout
 
 PRECISIONS = ("no", "bf16", "fp16")
 
@@ -38,6 +42,9 @@ class Session:
         deterministic: the same numbers each time. On the CPU all operators are held to it; on CUDA cuDNN's choice is,
             and a few backward operators may still differ in the last bit.
 
+    Where a launcher started this process as one of several, they meet here; `team` is how they agree, and each takes
+    the GPU of its number on its machine.
+
     A device that is not here, or a precision it does not have, is an InputError.
     """
 
@@ -53,9 +60,12 @@ class Session:
         self._before = _TorchSettings()
         self.channels_last = channels_last
         self._accelerator = _accelerator(device, precision)
-        self.device: torch.device = self._accelerator.device
+        place: torch.device = self._accelerator.device
+        # Accelerate numbers the CPU too where there are several processes.
+        self.device = torch.device("cpu") if place.type == "cpu" else place
         self.processes: int = self._accelerator.num_processes
         self.rank: int = self._accelerator.process_index
+        self.team = Processes(self.rank, self.processes)
         if threads is not None:
             torch.set_num_threads(threads)
         if self.device.type == "cpu":
@@ -85,6 +95,11 @@ class Session:
     def is_main(self) -> bool:
         """Whether this process is the one that writes files and shows progress."""
         return self.rank == 0
+
+    @property
+    def is_first_here(self) -> bool:
+        """Whether this process is the first one on its machine."""
+        return bool(self._accelerator.is_local_main_process)
 
     def place(self, module: nn.Module) -> nn.Module:
         """The same module object, moved to the device and memory format."""
@@ -118,12 +133,13 @@ class Session:
         return nullcontext()
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes; the tensor itself when there is one."""
+        """The sum of a tensor over all processes, the same bits on each; the tensor itself when there is one."""
         if self.processes == 1:
             return tensor
-        total = self._accelerator.reduce(tensor, reduction="sum")
+        # NCCL takes tensors on the GPU only.
+        total = self._accelerator.reduce(tensor.to(self.device), reduction="sum")
         assert isinstance(total, Tensor)
-        return total
+        return total.to(tensor.device)
 
     def seed(self, seed: int) -> None:
         """Set torch's global random state (dropout), differently for each process."""
@@ -142,7 +158,9 @@ class Session:
         """
         model = module
         if self.processes > 1:
-            model = DistributedDataParallel(module, device_ids=[self.device] if self.device.type == "cuda" else None)
+            model = DistributedDataParallel(
+                module, device_ids=[self.device] if self.device.type == "cuda" else None, **_OWN_BUFFERS
+            )
         prepared = self._accelerator.prepare_optimizer(optimiser, device_placement=False)
         try:
             yield model, prepared
@@ -150,6 +168,13 @@ class Session:
             # Accelerate keeps every optimiser it has prepared, and with it the tensors of all stages.
             self._accelerator._optimizers.clear()
             optimiser.zero_grad(set_to_none=True)
+
+
+_NAMES = inspect.signature(DistributedDataParallel.__init__).parameters
+# Buffers are made the same once an epoch (statistics.py), not the main process's at every step. Torch renamed this.
+_OWN_BUFFERS: dict[str, Any] = {
+    ("forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"): False
+}
 
 
 class _TorchSettings:
@@ -173,17 +198,23 @@ def _accelerator(device: str, precision: str) -> Accelerator:
     """A fresh accelerator; the one of an earlier session loses its state.
 
     Raises:
-        InputError: the device does not have that precision.
+        InputError: the device does not have that precision, or one device is named for several processes.
     """
     if device.startswith("cuda:"):
+        if launched():
+            raise InputError(
+                f"run.device = {device!r} with several processes: each takes the GPU of its own number; use 'cuda', "
+                "and CUDA_VISIBLE_DEVICES to choose GPUs"
+            )
         torch.cuda.set_device(torch.device(device))
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     reason = "gradients in fp16 need a scaler, which is for GPUs"
     # "auto" is CUDA or the CPU: other accelerators lack the float64 that eigen-solvers and sums need.
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    meeting = [InitProcessGroupKwargs(timeout=timeout())] if launched() else None
     try:
-        accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
+        accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=meeting)
         if precision != "fp16" or accelerator.device.type == "cuda":
             return accelerator
     except ValueError as error:

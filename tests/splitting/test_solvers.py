@@ -208,7 +208,7 @@ def test_the_network_is_left_as_it_was():
         ({"linear": "none"}, "linear='none'"),
         ({"linear": "outgoing", "curvature": "producer"}, "use curvature='exact'"),
         ({"kink_beta": -1.0}, "kink_beta=-1.0 given"),
-        ({"sweeps": 0}, "sweeps=0 given; at least 1"),
+        ({"sweeps": 0}, "sweeps=0 given; a whole number of at least 1"),
     ],
 )
 def test_wrong_options_are_named(options, message):

@@ -1,0 +1,81 @@
+"""One voice where a launcher runs a command as several processes: each thing is said once, and none is left waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+
+from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed
+
+
+def speaks() -> bool:
+    """Whether this process shows progress and results: the only one, or the main one of several."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """What one of several processes does in a command; of one process alone this changes nothing.
+
+    An error that all meet is said by one; one that is lost, or ended by the launcher, says how to go on. The process
+    ends here, with the command line's exit code and without Python's own end: torch's threads of communication would
+    wait there for processes that are gone, and now and then abort a run that is finished.
+    """
+    if not _several():
+        yield
+        return
+    from energysplit.train import processes
+
+    if speaks():
+        signal.signal(signal.SIGTERM, _ended)
+    code = 1
+    try:
+        yield
+        code = 0
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 141
+    except EnergysplitError as error:
+        code = 2 if isinstance(error, InputError) else 1
+        if not processes.relayed(error) and processes.first_to_say(str(error)):
+            words = "check failed" if isinstance(error, CheckFailed | SolverFailed) else "error"
+            typer.echo(f"{words}: {error}", err=True)
+    except OSError as error:  # a full disk, say; the others were told
+        typer.echo(f"error: {error}", err=True)
+    except Exception:  # a bug of ours
+        traceback.print_exc()
+    if speaks():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what there is to say was said
+    processes.linger()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            code = 141
+    os._exit(code)
+
+
+def _several() -> bool:
+    # As energysplit.train.processes.launched, without importing torch.
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    """Say who ended the run, then end as if nothing had been said."""
+    os.write(
+        2,
+        b"error: ended by the launcher (SIGTERM), which ends all processes when one has failed; "
+        b"start all again with --resume to continue\n",
+    )
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
