@@ -46,18 +46,9 @@ class LayerCase:
     """
 
     op: Literal[
-        "conv1d",
-        "conv2d",
-        "linear",
-        "batch_norm",
-        "other",
-        "activation",
-        "max_pool",
-        "average_pool",
-        "add",
-        "multiply",
-        "move",
-    ]
+        "conv1d", "conv2d", "linear", "batch_norm", "other",
+        "activation", "max_pool", "average_pool", "add", "multiply", "move",
+    ]  # fmt: skip
     in_channels: int
     out_channels: int
     kernel: tuple[int, int] = (1, 1)
@@ -238,9 +229,8 @@ class Allocation:
     minus both ends times the factors of their kinds (times the group's weight where weights were given), never
     negative. price: budget name -> price of the grown network. limit: budget name -> absolute limit. gap: relative
     distance of `predicted_gain` to the bound of the linear relaxation with prices taken around this allocation.
-    shadow_price: budget name -> gain that one more unit of budget would buy
-    at the relaxation. status: a sentence. mass, kinds: of signed splits, the mass, and group -> neuron -> kind of its
-    split (`energysplit.kinds`); with mass 1 every split is a plain pair and `kinds` is empty.
+    shadow_price: budget name -> gain that one more unit of budget would buy at the relaxation. mass, kinds: of signed
+    splits, the mass, and group -> neuron -> kind of its split (`energysplit.kinds`); with mass 1 `kinds` is empty.
     """
 
     split: dict[str, list[int]]

@@ -156,8 +156,12 @@ def test_a_pair_by_an_index_is_one_by_its_directions():
 def test_a_split_with_kinds_of_one_end_needs_no_directions_of_the_other():
     net, index = indexed("cnn")
     rows = {"0": index["0"].direction}
-    es.split(net, {"0": {0: "low_triple"}}, rows, 0.1, mass=MASS)
-    es.split(net, {"0": {0: "quadruple"}}, mass=MASS)
+    by_rows = es.split(net, {"0": {0: "low_triple"}}, rows, 0.1, mass=MASS)
+    by_index = es.split(net, {"0": {0: "low_triple"}}, index, 0.1, mass=MASS)
+    for a, b in zip(by_rows.module.parameters(), by_index.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    # At step 0 nothing moves, so that no directions are needed at all.
+    assert es.split(net, {"0": {0: "quadruple"}}, mass=MASS).widths["0"] == net.widths["0"] + 3
 
 
 @pytest.mark.parametrize(
