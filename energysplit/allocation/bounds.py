@@ -9,27 +9,33 @@ from energysplit.errors import InputError, nearest
 from energysplit.types import GroupBound, SplitGroup
 
 
-def ceilings(bounds: Mapping[str, GroupBound], groups: Mapping[str, SplitGroup]) -> dict[str, int]:
-    """Group -> the most channels it may have; of several patterns that match a group the tightest counts.
-
-    A frozen group, and one that is wider than its bound already, stays as it is.
+def tightest(bounds: Mapping[str, GroupBound], groups: Iterable[str]) -> dict[str, GroupBound]:
+    """Group -> the tightest bound whose name or pattern matches it; groups without one are left out.
 
     Args:
         bounds: group name, or pattern with `*`, `?` and `[...]` as for file names, -> its bound.
-        groups: of the network.
+        groups: names, in whose order the result is.
 
     Raises:
         InputError: a pattern matches no group, or a bound can't be read.
     """
-    found: dict[str, int] = {}
+    names, found = list(groups), dict[str, GroupBound]()
     for pattern, bound in bounds.items():
-        names = matching(pattern, groups)
+        matched = matching(pattern, names)
         _check(pattern, bound)
-        for name in names:
-            width = groups[name].channels
-            most = width if bound.frozen or bound.max_channels is None else max(width, bound.max_channels)
-            found[name] = min(most, found.get(name, most))
-    return found
+        for name in matched:
+            found[name] = min(bound, found.get(name, bound), key=lambda one: 0 if one.frozen else one.max_channels or 0)
+    return {name: found[name] for name in names if name in found}
+
+
+def ceilings(bounds: Mapping[str, GroupBound], groups: Mapping[str, SplitGroup]) -> dict[str, int]:
+    """Group -> the most channels it may have; see `tightest`.
+
+    A frozen group, and one that is wider than its bound already, stays as it is.
+    """
+    return {
+        name: max(groups[name].channels, bound.max_channels or 0) for name, bound in tightest(bounds, groups).items()
+    }
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:

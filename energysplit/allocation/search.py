@@ -53,9 +53,10 @@ def search_milp(problem: Problem) -> Found:
         if start not in seen:
             seen.append(start)
             found = _near(problem, Found(start, found.rounds))
-            if found.relaxation is not None:
-                return found
             seen.append(found.blocks)
+            # Its bound is that around itself: what was found elsewhere may still be better.
+            if found.relaxation is not None and problem.gain_at(found.blocks) >= max(map(problem.gain_at, seen)):
+                return found
     return Found(improve(problem, max(seen, key=problem.gain_at)), found.rounds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from energysplit.allocation.bounds import ceilings, matching
+from energysplit.allocation.bounds import ceilings
 from energysplit.graph import Network
 from energysplit.growth.alignment import multiples
 from energysplit.growth.priced import Priced
@@ -48,22 +48,6 @@ def recipe_bounds(recipe: Recipe) -> dict[str, GroupBound]:
         pattern: GroupBound(max_channels=bound.max_channels, frozen=bound.frozen)
         for pattern, bound in recipe.growth.bounds.items()
     }
-
-
-def group_bounds(recipe: Recipe, groups: Iterable[str]) -> dict[str, GroupBound]:
-    """Group -> the tightest bound that the recipe sets on it; groups without one are left out.
-
-    Raises:
-        InputError: a pattern matches no group.
-    """
-    names = list(groups)
-    found: dict[str, GroupBound] = {}
-    for pattern, bound in recipe_bounds(recipe).items():
-        for name in matching(pattern, names):
-            found[name] = min(
-                bound, found.get(name, bound), key=lambda each: 0 if each.frozen else each.max_channels or 0
-            )
-    return {name: found[name] for name in names if name in found}
 
 
 def _weights(recipe: Recipe, net: Network, groups: Iterable[str]) -> dict[str, float]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from energysplit.allocation.bounds import ceilings
+from energysplit.allocation.bounds import ceilings, tightest
 from energysplit.allocation.budgets import resolve
 from energysplit.amounts import factor
 from energysplit.costs import NetworkPricer
 from energysplit.costs.marginals import known_marginals
 from energysplit.graph import Network
 from energysplit.growth.alignment import Multiple, multiples
-from energysplit.growth.arguments import group_bounds, recipe_bounds
+from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.setup import layout, prepare
 from energysplit.growth.teacher import Teacher
 from energysplit.recipe import GrowthRecipe, Recipe
@@ -74,7 +74,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
             times = factor(budget.limit) if budget.scope == "stage" else None
             reach[limit.name] = limit.limit if times is None else reach[limit.name] * times
     groups = dict(setup.seed.groups)
-    bounds = {name: bound for name, bound in group_bounds(recipe, groups).items() if groups[name].splittable}
+    bounds = {name: bound for name, bound in tightest(recipe_bounds(recipe), groups).items() if groups[name].splittable}
     return GrowthPlan(
         model=recipe.model.name,
         image_shape=setup.splits.image_shape,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from energysplit.allocation import METHODS, allocate, search
+from energysplit.allocation.greedy import fill
 from energysplit.allocation.problem import Problem, build
 from energysplit.costs import marginal_price
 from energysplit.types import Budget, Cost, LayerCase
@@ -138,3 +139,20 @@ def test_shadow_prices_are_the_slope_of_the_bound(chain: Callable, indices: Call
 def test_two_solves_are_the_same(chain: Callable, indices: Callable) -> None:
     net, index, budgets = random_problems(chain, indices, 3)[2]
     assert allocate(net, index, budgets) == allocate(net, index, budgets)
+
+
+def test_a_start_that_is_near_its_own_bound_does_not_displace_a_better_choice(
+    chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound of the relaxation is that around a choice, so being near it says nothing of choices elsewhere."""
+    net, index, budgets = random_problems(chain, indices, 1)[0]
+    problem = build(net, index, budgets)
+    best = fill(problem, problem.nothing)
+    worse = problem.nothing
+    relaxation = search.relaxation_at(problem, best)
+    assert problem.gain_at(best) > problem.gain_at(worse)
+    monkeypatch.setattr(search, "search_all", lambda problem: None)
+    monkeypatch.setattr(search, "fill", lambda problem, blocks: worse)
+    ends = iter([search.Found(best), search.Found(worse, relaxation=relaxation), search.Found(worse)])
+    monkeypatch.setattr(search, "_near", lambda problem, start: next(ends))
+    assert problem.gain_at(search.search_milp(problem).blocks) >= problem.gain_at(best)

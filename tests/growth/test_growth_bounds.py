@@ -8,9 +8,10 @@ import torch
 
 from energysplit import growth
 from energysplit.allocation import allocate
+from energysplit.allocation.bounds import tightest
 from energysplit.costs import price
 from energysplit.errors import BudgetError, InputError, RecipeError
-from energysplit.growth.arguments import allocation_arguments, group_bounds, recipe_bounds
+from energysplit.growth.arguments import allocation_arguments, recipe_bounds
 from energysplit.growth.setup import prepare
 from energysplit.output.indices import load_index
 from energysplit.types import GroupBound, SplitIndex
@@ -63,7 +64,7 @@ def test_a_growth_that_bounds_forbid_stops_and_says_so(tmp_path):
 def test_the_tightest_of_several_bounds_counts():
     said = {"*": {"max_channels": 9}, "blocks.1.*": {"max_channels": 7}, FIRST: {"frozen": True}}
     seed = prepare(recipe()).seed
-    found = group_bounds(recipe(bounds=said), seed.groups)
+    found = tightest(recipe_bounds(recipe(bounds=said)), seed.groups)
     assert found[FIRST] == GroupBound(frozen=True)
     assert found[SECOND] == GroupBound(max_channels=7)
     assert found["classifier"] == GroupBound(max_channels=9)
