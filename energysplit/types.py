@@ -179,10 +179,12 @@ class SplitIndex:
     outgoing: consumer name -> tensor shaped like that consumer's weight, zero outside the group's columns; empty
         unless offspring may differ in their outgoing weights.
     stderr: shape (neurons,), standard error of `value` over images; None for a single image.
-    residual: shape (neurons,), ||S v - value v|| on the images the direction was found on.
+    residual: shape (neurons,), ||S v - value v|| on the images the direction was found on; NaN where it was found on
+        none (solver "random").
     images: number of images `value` is a mean over. held_out: whether they are others than the direction's.
     solver: name of the eigen-solver.
-    same_images: shape (neurons,), `value` on the images the direction was found on: optimistic.
+    same_images: shape (neurons,), `value` on the images the direction was found on: optimistic. None where it
+        was found on none.
     sweeps: the solver's cost in passes over its whole sample.
     upper: the other end of the spectrum, with the largest eigenvalue as its `value`; None unless splits may be signed.
     """
@@ -226,11 +228,12 @@ class Allocation:
     """Which neurons to split.
 
     split: group -> sorted neuron numbers. predicted_gain: sum of -value of the chosen neurons, of signed splits that of
-    minus both ends times the factors of their kinds (times the group's weight where weights were given), never
-    negative. price: budget name -> price of the grown network. limit: budget name -> absolute limit. gap: relative
-    distance of `predicted_gain` to the bound of the linear relaxation with prices taken around this allocation.
-    shadow_price: budget name -> gain that one more unit of budget would buy at the relaxation. mass, kinds: of signed
-    splits, the mass, and group -> neuron -> kind of its split (`energysplit.kinds`); with mass 1 `kinds` is empty.
+    minus both ends times the factors of their kinds (times the group's weight where weights were given); negative only
+    by methods that take neurons whatever they bring ("random", or given sizes). price: budget name -> price of the
+    grown network. limit: budget name -> absolute limit. gap: relative distance of `predicted_gain` to the bound of the
+    linear relaxation with prices taken around this allocation. shadow_price: budget name -> gain that one more unit of
+    budget would buy at the relaxation. Both are NaN where no gain was sought. mass, kinds: of signed splits, the mass,
+    and group -> neuron -> kind of its split (`energysplit.kinds`); with mass 1 `kinds` is empty.
     """
 
     split: dict[str, list[int]]
@@ -283,22 +286,26 @@ class Evaluation(_Record):
 class TrainRecord(_Record):
     """One stage's training: epochs trained, and the last one's mean training loss and accuracy.
 
-    A training that ended at a plateau has fewer epochs than the recipe allows. A teacher's part is in the loss.
+    A training that ended at a plateau has fewer epochs than the recipe allows. A teacher's part is in the loss, and a
+    baseline's penalty. images: training images an epoch; 0 in journals of before, which did not say.
     """
 
     epochs: int
     loss: float
     accuracy: float
+    images: int = 0
 
 
 class IndexRecord(_Record):
     """How the splitting indices were found, and their sums over all neurons (loss per squared unit step times two).
 
-    `sum_same_images` is on the images the directions were found on: optimistic. `sum_held_out` is the honest one.
+    `sum_same_images` is on the images the directions were found on: optimistic, and NaN where that were none.
+    `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own.
     """
 
     solver: str
     curvature: str
+    statistics: str = "running"
     linear: str
     kink_beta: float
     sweeps: float
@@ -360,10 +367,29 @@ class SplitRecord(_Record):
     step: StepRecord
 
 
+class ReplacementRecord(_Record):
+    """How a baseline made the next stage's network, in place of a growth.
+
+    kind: of the baseline. fresh: whether the next training starts from random weights; a stage then costs its own
+    epochs only. widths: of the next network, by group. kept: group -> channels that stayed, for the groups that lost
+    some; empty for fresh weights. price: provider name -> price of the next network. limit: provider name -> what it
+    was held to. status: what was done, in a sentence.
+    """
+
+    kind: str
+    fresh: bool
+    widths: dict[str, int]
+    kept: dict[str, list[int]]
+    price: dict[str, CostRecord]
+    limit: dict[str, float]
+    status: str
+
+
 class GrowthRecord(_Record):
     """One line of `journal.jsonl`: a stage of train, index, allocate, split.
 
-    prices: provider name -> price at this stage's widths. growth: None for the last stage. seconds: wall time by
+    prices: provider name -> price at this stage's widths. growth: None for the last stage, and for all of a baseline,
+    which has a `replacement` instead; the journal leaves that out where it is None. seconds: wall time by
     part ("train", "evaluate", "index", "allocate", "surgery"); the only field that differs between identical runs.
     weights_sha256, optimiser_sha256, index_sha256: of the stage's files; "" where there is none.
     """
@@ -380,6 +406,7 @@ class GrowthRecord(_Record):
     optimiser_sha256: str = ""
     index_sha256: str = ""
     seconds: dict[str, float]
+    replacement: ReplacementRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from energysplit.types import (
     Evaluation,
     GrowthRecord,
     IndexRecord,
+    ReplacementRecord,
     SplitRecord,
     StepRecord,
     TrainRecord,
@@ -66,6 +67,10 @@ def cost(value: float, unit: str = "MAC", source: str = "counted") -> CostRecord
     return CostRecord(value=value, unit=unit, low=value, high=value, source=source)
 
 
+def _replacement(kind: str) -> ReplacementRecord:
+    return ReplacementRecord(kind=kind, fresh=kind == "fresh", widths={}, kept={}, price={}, limit={}, status="made up")
+
+
 def made_up(
     folder: Path,
     points: Sequence[tuple[float, float | None]],
@@ -76,6 +81,9 @@ def made_up(
     epochs: int = 4,
     prices: Sequence[dict[str, CostRecord]] | None = None,
     measured: float | None = None,
+    images: int = 0,
+    replaced: str = "",
+    split: SplitRecord = GROWTH,
     **changed: Any,
 ) -> Path:
     """The folder, holding a recipe and a journal.
@@ -89,6 +97,9 @@ def made_up(
         epochs: of each stage.
         prices: of each stage besides MACs.
         measured: latency of the exported model, in seconds, if it was measured.
+        images: of an epoch; 0 where the journal does not say.
+        replaced: "fresh" or "pruned": a baseline's stages, in place of growths.
+        split: out of every stage but the last.
         changed: keys of sections that differ from `RECIPE`.
     """
     folder.mkdir(parents=True)
@@ -97,15 +108,17 @@ def made_up(
     records = []
     for stage, (macs, accuracy) in enumerate(points):
         words = f"{sorted(changed.items())} {seed} {stage} {points[: stage + 1]}"
+        last = finished and stage == len(points) - 1
         records.append(
             GrowthRecord(
                 stage=stage,
                 widths={"0": 3 + stage, "1": 10},
                 prices={"macs": cost(macs), **(prices[stage] if prices else {})},
-                train=TrainRecord(epochs=epochs, loss=1.0, accuracy=0.9),
+                train=TrainRecord(epochs=epochs, loss=1.0, accuracy=0.9, images=images),
                 validation=Evaluation(loss=1.0, accuracy=0.5 if accuracy is None else accuracy + 0.005, images=100),
                 test=None if accuracy is None else Evaluation(loss=1.0, accuracy=accuracy, images=200),
-                growth=None if finished and stage == len(points) - 1 else GROWTH,
+                growth=None if last or replaced else split,
+                replacement=_replacement(replaced) if replaced and not last else None,
                 weights_sha256=hashlib.sha256(words.encode()).hexdigest(),
                 seconds={"train": 1.0},
             )

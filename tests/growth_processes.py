@@ -43,17 +43,17 @@ def _break(what: str) -> None:
 
 
 def _report_networks() -> None:
-    """Print a digest of each stage's network as it is grown, with its buffers, on every process."""
-    grow = stage.grow
+    """Print a digest of each stage's network as another follows, with its buffers, on every process."""
+    following = growth.loop.following
 
     def told(setup: Any, state: Any, progress: Any) -> Any:
         digest = hashlib.sha256()
         for name, tensor in sorted(state.net.module.state_dict().items()):
             digest.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
         print(f"network {state.stage} {digest.hexdigest()}", flush=True)
-        return grow(setup, state, progress)
+        return following(setup, state, progress)
 
-    stage.grow = told
+    growth.loop.following = told
 
 
 if __name__ == "__main__":

@@ -45,13 +45,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "stages").rglob("*")) if p.is_file()}
 
 
-def grow_in_child(folder: str) -> None:
-    """Run or resume the tiny growth, without the figures, which take longest; for child processes."""
+def grow_in_child(folder: str, **sections: dict[str, Any]) -> None:
+    """Run or resume the tiny growth, some keys changed, without the figures, which take longest; for children."""
     growth.loop.write_report = lambda path, *_: write_text(path / "report.html", "figures left out")
-    growth.grow(tiny(), run_dir=folder, resume=True)
+    growth.grow(tiny(**sections), run_dir=folder, resume=True)
 
 
-def grow_and_die_at(folder: str, operation: int) -> None:
+def grow_and_die_at(folder: str, operation: int, **sections: dict[str, Any]) -> None:
     """The same, dying without any clean-up at the n-th file operation that changes the disk's names or content."""
     count = 0
 
@@ -67,4 +67,4 @@ def grow_and_die_at(folder: str, operation: int) -> None:
 
     for name in ("rename", "replace", "write", "mkdir"):
         setattr(os, name, mortal(getattr(os, name)))
-    grow_in_child(folder)
+    grow_in_child(folder, **sections)

@@ -104,6 +104,8 @@ def frontier(
         raise InputError(f"points = {points!r} given, a whole number from 2 to {MOST_POINTS} expected")
     listed = [budgets] if isinstance(budgets, Budget) else list(budgets)
     method = arguments.pop("method", "milp")
+    if method == "random":
+        raise InputError("a frontier is of largest gains, which method 'random' does not seek; give --method milp")
     problem = build(net, index, listed, **arguments)
     limits = problem.limits
     solver = _Solver(problem, method)

@@ -86,6 +86,26 @@ def offer(name: str, index: SplitIndex, channels: int, *, mass: float = 1.0, ris
     return _signed(listed, unknown, unsure)
 
 
+def offer_in_order(name: str, index: SplitIndex, channels: int, order: Sequence[int]) -> Offer:
+    """What a group offers if its neurons are split in an order that is given, whatever they bring; plain pairs.
+
+    Args:
+        name: of the group, for messages.
+        index: its indices; those of `order` are finite.
+        channels: it has.
+        order: neurons that may be split.
+
+    Raises:
+        InputError: as many indices as channels are not given.
+    """
+    values = np.array(index.value.tolist(), dtype=np.float64)
+    if len(values) != channels:
+        raise InputError(f"index of group {name!r} has {len(values)} values, but the group has {channels} neurons")
+    gain = np.concatenate([[0.0], np.cumsum(-values[list(order)])])
+    unknown = int(np.sum(~np.isfinite(values)))
+    return Offer(gain, unknown, 0, lambda count: dict.fromkeys(order[:count], PAIR))
+
+
 def _paying(name: str, index: SplitIndex, channels: int, risk: float, sign: float) -> NDArray[np.float64]:
     """How far each eigenvalue is on the paying side of 0, and 0 where it is not surely there; NaN where unknown."""
     values = np.array(index.value.tolist(), dtype=np.float64)

@@ -15,7 +15,7 @@ from functools import cached_property
 from energysplit.allocation.bounds import ceilings
 from energysplit.allocation.budgets import Limit, resolve
 from energysplit.allocation.ledger import Ledger, Touched
-from energysplit.allocation.offers import Offer, offer
+from energysplit.allocation.offers import Offer, offer, offer_in_order
 from energysplit.allocation.profile import straight
 from energysplit.allocation.reach import within_tables
 from energysplit.errors import InputError, nearest
@@ -37,6 +37,7 @@ class Problem:
     whether some has more than whole blocks of them. multiples: group -> what its width becomes a multiple of, for
     groups that have good neurons. unmeasured: group -> why it can't grow as far as it has good neurons, where a
     measured table ends before. bounded: groups that would grow further but for a bound on them. mass: of signed splits.
+    ordered: whether neurons come in an order that was given, whatever they bring; gains may fall then.
     """
 
     net: Priceable
@@ -53,6 +54,7 @@ class Problem:
     unmeasured: dict[str, str] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
     mass: float = 1.0
+    ordered: bool = False
 
     def under(self, limits: Sequence[Limit]) -> Problem:
         """The same problem under other limits with the same providers, of which some may be left out."""
@@ -136,6 +138,7 @@ def build(
     risk: float = 0.0,
     mass: float = 1.0,
     bounds: Mapping[str, GroupBound] | None = None,
+    order: Mapping[str, Sequence[int]] | None = None,
 ) -> Problem:
     """The allocation problem of a network, its indices and its budgets.
 
@@ -150,6 +153,8 @@ def build(
         risk: see `offers.offer`.
         mass: see `offers.offer`.
         bounds: see `bounds.ceilings`.
+        order: group -> the neurons that may be split, in the order in which they are, whatever they bring (`risk` has
+            no effect then); None: those that pay, in the order that brings most. Plain pairs only.
 
     Raises:
         InputError: unknown group, as many indices as neurons not given, or an argument out of range.
@@ -177,13 +182,17 @@ def build(
     for name, group in net.groups.items():
         if not group.splittable or name not in index:
             continue
-        found = offer(name, index[name], widths[name], mass=mass, risk=risk)
+        if order is None:
+            found = offer(name, index[name], widths[name], mass=mass, risk=risk)
+        else:
+            found = offer_in_order(name, index[name], widths[name], order.get(name, ()))
         unknown, unsure = unknown + found.unknown, unsure + found.unsure
-        if weights.get(name, 1.0) == 0 or len(found.gain) == 1:  # a weight of 0 buys nothing
+        # A weight of 0 buys nothing.
+        if (order is None and weights.get(name, 1.0) == 0) or len(found.gain) == 1:
             continue
         used[name] = multiples.get(name, 1)
-        free = _ends(found, widths[name], used[name], math.inf)
-        stops = _ends(found, widths[name], used[name], most.get(name, math.inf))
+        free = _ends(found, widths[name], used[name], math.inf, order is not None)
+        stops = _ends(found, widths[name], used[name], most.get(name, math.inf), order is not None)
         short = short or len(free) == 1
         unaligned = unaligned or (used[name] > 1 and free[-1] < len(found.gain) - 1)
         if len(stops) < len(free):
@@ -215,6 +224,7 @@ def build(
         unmeasured=unmeasured,
         bounded=frozenset(bounded),
         mass=float(mass),
+        ordered=order is not None,
     )
 
 
@@ -231,13 +241,16 @@ def _check(weights: Mapping[str, float], multiples: Mapping[str, int], by_group:
         raise InputError(f"risk = {risk!r} given; expected a finite number of standard errors, at least 0")
 
 
-def _ends(found: Offer, width: int, multiple_of: int, ceiling: float) -> tuple[int, ...]:
-    """Channels added after each block: each count that ends at a multiple and brings more than all smaller ones."""
+def _ends(found: Offer, width: int, multiple_of: int, ceiling: float, ordered: bool) -> tuple[int, ...]:
+    """Channels added after each block: each count that ends at a multiple and brings more than all smaller ones.
+
+    ordered: each that ends at a multiple, whatever it brings.
+    """
     ends, best = [0], 0.0
     for count in range(-width % multiple_of or multiple_of, len(found.gain), multiple_of):
         if width + count > ceiling:
             break
-        if found.gain[count] > best:
+        if ordered or found.gain[count] > best:
             ends.append(count)
             best = float(found.gain[count])
     return tuple(ends)

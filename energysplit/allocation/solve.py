@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
+from energysplit.allocation import by_chance
 from energysplit.allocation.greedy import fill, top_k
-from energysplit.allocation.problem import Problem, build
+from energysplit.allocation.problem import Blocks, Problem, build
 from energysplit.allocation.search import Found, gap_to, relaxation_at, search_lp, search_milp
 from energysplit.allocation.status import status
 from energysplit.allocation.verify import check
 from energysplit.errors import InputError, nearest
 from energysplit.types import Allocation, Budget, GroupBound, Priceable, SplitIndex
 
-METHODS = ("milp", "lp", "greedy", "top_k")
+SEEKING = ("milp", "lp", "greedy", "top_k")
+"""The methods that look for the largest gain."""
+METHODS = (*SEEKING, "random")
 
 
 def allocate(
@@ -27,41 +31,53 @@ def allocate(
     risk: float = 0.0,
     mass: float = 1.0,
     bounds: Mapping[str, GroupBound] | None = None,
+    seed: int = 0,
 ) -> Allocation:
     """The neurons to split: largest predicted gain with the re-priced network inside every budget.
 
-    Only neurons whose index is below zero are split (or, where splits are signed, whose upper end is above zero). No
-    further block of any group fits (a channel, or what `multiple_of` makes of it).
+    Only neurons whose index is below zero are split (or, where splits are signed, whose upper end is above zero), but
+    for method "random". No further block of any group fits (a channel, or what `multiple_of` makes of it).
 
     Args:
         net: the network as it is.
         index: group -> splitting indices; groups left out are not split.
         budgets: at least one; several may share a provider.
         method: "milp" (whole-block knapsack and local search; every choice is tried where they are few), "lp" (the
-            paper's relaxation, rounded down), "greedy" (best gain per true price, step by step) or "top_k" (best index
-            whatever it costs).
+            paper's relaxation, rounded down), "greedy" (best gain per true price, step by step), "top_k" (best index
+            whatever it costs) or "random" (neurons in a random order, also those whose index is above zero; to compare
+            with).
         multiple_of: a group that grows ends at a width that is a multiple of it; one number for all, or by group (1
             where missing).
         weights: group -> factor on its gains, 1 where missing.
         seed_price: budget or provider name -> price that "1.5x" of scope "network" multiplies; the present price
             where missing.
-        risk: a neuron is split only if its index plus so many of its standard errors is below zero.
+        risk: a neuron is split only if its index plus so many of its standard errors is below zero; no effect with
+            "random".
         mass: of signed splits (S3D, arXiv 2003.10392), which needs indices with an `upper` end: copies may have
             negative outgoing weights, of sizes that add up to `mass` times the neuron's. 1 for plain pairs.
         bounds: group name or pattern (`*`, `?`, `[...]`) -> how far it may grow.
+        seed: of the random order.
 
     Returns:
         The allocation. `gap` is the relative distance to the bound of the linear relaxation with prices taken around
         this very allocation (each group's true profile, the others held). Where layers' prices don't multiply widths
         that bound holds for every choice; with products (MACs) it holds for that linear model only, and 0 means that
-        no exchange at these prices improves the allocation. `shadow_price` are that relaxation's duals.
+        no exchange at these prices improves the allocation. `shadow_price` are that relaxation's duals. With "random"
+        nothing was optimised: both are NaN, and `predicted_gain` may be negative.
 
     Raises:
-        InputError: an argument is out of range or names a group the network has not.
+        InputError: an argument is out of range or names a group the network has not, or "random" is given a mass.
         BudgetError: a budget can't be read or is below the present price.
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
     """
+    order = None
+    if method == "random":
+        if mass > 1:
+            raise InputError(
+                f"method 'random' with mass = {mass:g}: it chooses neurons, not kinds of signed splits; use mass=1"
+            )
+        order = by_chance.shuffled(net, index, seed)
     problem = build(
         net,
         index,
@@ -72,20 +88,28 @@ def allocate(
         risk=risk,
         mass=mass,
         bounds=bounds,
+        order=None if order is None else by_chance.by_group(order),
     )
+    if order is not None:
+        blocks = by_chance.take(problem, order)
+        return unbounded(problem, blocks, method, status(problem, Found(blocks), math.nan))
     return solve(problem, method)
 
 
 def solve(problem: Problem, method: str = "milp") -> Allocation:
-    """The allocation of a problem; see `allocate`.
+    """The allocation of a problem of neurons that pay; see `allocate`.
 
     Raises:
-        InputError: an unknown method.
+        InputError: an unknown method, or "random", which is no answer to such a problem.
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
     """
     if method not in METHODS:
         raise InputError(f"allocation method {method!r}: {nearest(str(method), METHODS)}")
+    if method == "random":
+        raise InputError(
+            "allocation method 'random' takes neurons that don't pay too; give 'milp' here, or use allocate"
+        )
     found = _choose(problem, method)
     check(problem, found.blocks)
 
@@ -94,15 +118,31 @@ def solve(problem: Problem, method: str = "milp") -> Allocation:
         relaxation = found.relaxation or relaxation_at(problem, found.blocks)
         gap = gap_to(relaxation, problem.gain_at(found.blocks))
         shadow_price |= relaxation.shadow_price
+    return _allocation(problem, found, method, gap, shadow_price, status(problem, found, gap))
+
+
+def unbounded(problem: Problem, blocks: Blocks, method: str, text: str) -> Allocation:
+    """The allocation of a choice that optimised nothing: there is no bound to be near to and no price of a limit.
+
+    Raises:
+        CheckFailed: the choice would exceed a budget (a bug).
+    """
+    check(problem, blocks)
+    return _allocation(problem, Found(blocks), method, math.nan, {one.name: math.nan for one in problem.limits}, text)
+
+
+def _allocation(
+    problem: Problem, found: Found, method: str, gap: float, shadow_price: dict[str, float], text: str
+) -> Allocation:
     bought = problem.bought(found.blocks)
     return Allocation(
-        split={name: list(neurons) for name, neurons in bought.items()},
+        split={name: sorted(neurons) for name, neurons in bought.items()},
         predicted_gain=problem.gain_at(found.blocks),
         price=problem.prices(found.blocks),
         limit={limit.name: limit.limit for limit in problem.limits},
         gap=gap,
         shadow_price=shadow_price,
-        status=status(problem, found, gap),
+        status=text,
         method=method,
         rounds=found.rounds,
         kinds=bought if problem.mass > 1 else {},

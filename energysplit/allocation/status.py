@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energysplit.allocation.exhaustive import choices
-from energysplit.allocation.problem import Problem
+from energysplit.allocation.problem import Blocks, Problem
 from energysplit.allocation.search import Found
 from energysplit.costs import amount
 
@@ -19,10 +19,7 @@ def status(problem: Problem, found: Found, gap: float) -> str:
     blocks = found.blocks
     if not problem.ends:
         return f"{_nothing(problem)}{_left_out(problem)}"
-    used = ", ".join(
-        f"{limit.name!r} at {amount(price.value, price.unit)} of {amount(limit.limit, price.unit)}"
-        for limit, price in zip(problem.limits, problem.prices(blocks).values(), strict=True)
-    )
+    used = prices_in_words(problem, blocks)
     multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
     step = "neuron" if multiple == "1" else f"block up to a multiple of {multiple}"
     neurons = sum(len(kinds) for kinds in problem.bought(blocks).values())
@@ -36,11 +33,21 @@ def status(problem: Problem, found: Found, gap: float) -> str:
     else:
         rest = f"no further {step} fits"
     how = f"{gap:.2%} below the bound of the linear relaxation"
-    if found.all_tried:
+    if problem.ordered:
+        how = "taken in a random order, whatever they bring"
+    elif found.all_tried:
         how += f", the best of all {choices(problem):,} choices"
     return (
-        f"{_count(neurons, 'neuron')} of {_count(groups, 'group')} to be split, {used}; {rest}; {how}."
+        f"{counted(neurons, 'neuron')} of {counted(groups, 'group')} to be split, {used}; {rest}; {how}."
         f"{_left_out(problem)}"
+    )
+
+
+def prices_in_words(problem: Problem, blocks: Blocks) -> str:
+    """What the network with `blocks` costs under each budget, of its limit."""
+    return ", ".join(
+        f"{limit.name!r} at {amount(price.value, price.unit)} of {amount(limit.limit, price.unit)}"
+        for limit, price in zip(problem.limits, problem.prices(blocks).values(), strict=True)
     )
 
 
@@ -49,21 +56,23 @@ def _all(problem: Problem) -> str:
     held = ["the bounds on groups"] if problem.bounded else []
     held += ["what was measured"] if problem.unmeasured else []
     held += ["the multiples of widths"] if problem.unaligned else []
-    return f"all that {' and '.join(held)} allow is bought" if held else "every neuron worth splitting is split"
+    if held:
+        return f"all that {' and '.join(held)} allow is bought"
+    return "every neuron is split" if problem.ordered else "every neuron worth splitting is split"
 
 
 def _nothing(problem: Problem) -> str:
     """Why there is nothing to buy at all."""
     if problem.short:
         multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
-        return (
-            "Nothing to split: no group has enough neurons with an index below zero to end at a multiple of "
-            f"{multiple}."
-        )
+        which = "neurons" if problem.ordered else "neurons with an index below zero"
+        return f"Nothing to split: no group has enough {which} to end at a multiple of {multiple}."
     if problem.bounded:
         return "Nothing to split inside the bounds on groups."
     if problem.unmeasured:
         return "Nothing to split inside what was measured."
+    if problem.ordered:
+        return "Nothing to split: no neuron of a splittable group has a known index."
     sure = "surely " if problem.unsure else ""
     upper = f", or an upper end {sure}above it" if problem.mass > 1 else ""
     return f"Nothing to split: no neuron of a splittable group has an index {sure}below zero{upper}."
@@ -71,9 +80,9 @@ def _nothing(problem: Problem) -> str:
 
 def _left_out(problem: Problem) -> str:
     """What could not take part, and why."""
-    text = f" Left out for an unknown (NaN) index: {_count(problem.unknown, 'neuron')}." if problem.unknown else ""
+    text = f" Left out for an unknown (NaN) index: {counted(problem.unknown, 'neuron')}." if problem.unknown else ""
     if problem.unsure:
-        text += f" Left out as not surely below zero (risk): {_count(problem.unsure, 'neuron')}."
+        text += f" Left out as not surely below zero (risk): {counted(problem.unsure, 'neuron')}."
     if problem.bounded:
         text += f" Held by bounds: {', '.join(map(repr, sorted(problem.bounded)))}."
     if problem.unmeasured:
@@ -82,5 +91,6 @@ def _left_out(problem: Problem) -> str:
     return text
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,10 +129,10 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
     worth = {"predicted gain": plain(found.predicted_gain, 4)}
     if change is not None:
         worth["predicted loss change"] = f"{signed(change, 4)} at the recipe's step ({_step(asked)})"
-    worth["gap to the bound"] = percent(found.gap)
+    worth["gap to the bound"] = "not asked" if math.isnan(found.gap) else percent(found.gap)
     for name, price in found.price.items():
         buys = would_buy(found.shadow_price[name], found.limit[name], price.unit, found.predicted_gain)
-        worth[provider_name(name)] = f"{buys}{BY_SLOPE}" if found.shadow_price[name] else buys
+        worth[provider_name(name)] = f"{buys}{BY_SLOPE}" if found.shadow_price[name] > 0 else buys
     worth["solved in"] = f"{seconds:.2f} s by {found.method}"
     show(out, "what it is worth", facts(worth))
     out.print(found.status, markup=False, soft_wrap=True)
@@ -178,11 +179,16 @@ def as_json(asked: Question, found: Allocation, seconds: float) -> dict[str, Any
         "left": found.left,
         "predicted_gain": found.predicted_gain,
         "predicted_loss_change": saved.loss_change(found.predicted_gain),
-        "gap": found.gap,
-        "shadow_price": found.shadow_price,
+        "gap": _known(found.gap),
+        "shadow_price": {name: _known(price) for name, price in found.shadow_price.items()},
         "status": found.status,
         "seconds": seconds,
     }
+
+
+def _known(value: float) -> float | None:
+    """NaN, which JSON has not, as null."""
+    return None if math.isnan(value) else value
 
 
 def _step(asked: Question) -> str:

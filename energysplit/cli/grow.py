@@ -119,6 +119,7 @@ def _comparisons(result: GrowthResult) -> list[str]:
 
 def show_plan(plan: GrowthPlan, out: Console) -> None:
     """Print what a growth would do."""
+    from energysplit.cli.baseline import show_baseline
     from energysplit.cli.console import cost, facts, show, si, table
     from energysplit.cli.groups import show_groups
 
@@ -127,9 +128,21 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     show(out, "price of the seed", facts({name: cost(price) for name, price in plan.prices.items()}))
     units = {name: price.unit for name, price in plan.prices.items()}
     show_groups(out, plan.groups, plan.marginal, units)
+    if plan.baseline is not None:
+        show_baseline(plan.baseline, plan.train_images, out)
+        _show_training(plan, out)
+        _show_warnings(plan, out)
+        return
     if (text := _multiples(plan)) != "1":
         out.print(f"widths of the first growth become multiples of {text}", markup=False, soft_wrap=True)
         out.print()
+    if plan.sizes:
+        out.print(f"each growth: {plan.sizes}", markup=False, soft_wrap=True)
+        out.print()
+    if plan.widths:
+        rows = [(name, *widths) for name, widths in plan.widths.items()]
+        stages = (f"stage {stage}" for stage in range(len(plan.stages)))
+        show(out, "widths of the groups that grow", table(("group", *stages), rows))
     if plan.bounds:
         out.print(_bounds(plan), markup=False, soft_wrap=True)
         out.print()
@@ -153,9 +166,7 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     ]
     columns = ("stage", "epochs", "images trained", *limit_units)
     show(out, "schedule: what each stage trains, and its largest price", table(columns, stage_rows))
-    if plan.training:
-        out.print(f"each training: {'; '.join(plan.training)}", markup=False, soft_wrap=True)
-        out.print()
+    _show_training(plan, out)
     out.print(
         f"each growth: {plan.index_sweeps} sweeps over at most {plan.index_images:,} of {plan.train_images:,} "
         f"training images for the splitting indices{', of both ends of the spectrum' if plan.signed else ''} "
@@ -163,6 +174,17 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
+    _show_warnings(plan, out)
+
+
+def _show_training(plan: GrowthPlan, out: Console) -> None:
+    """What trainings do beyond epochs of batches."""
+    if plan.training:
+        out.print(f"each training: {'; '.join(plan.training)}", markup=False, soft_wrap=True)
+        out.print()
+
+
+def _show_warnings(plan: GrowthPlan, out: Console) -> None:
     for warning in plan.warnings:
         out.print(f"warning: {warning}", markup=False)
 

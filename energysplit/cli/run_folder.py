@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,18 +45,8 @@ def load_stage(run: Path, stage: Path) -> Network:
 def recipe(run: Path) -> dict[str, Any]:
     """The resolved recipe a run folder holds.
 
-    Raises:
-        RunError: it is missing or damaged.
+    A `RunError` if it is missing or damaged.
     """
-    file = run / "recipe.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(
-            f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
-        ) from None
-    except ValueError as error:
-        raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
-    return found
+    from energysplit.recipe.saved import saved_recipe
+
+    return saved_recipe(run)

@@ -216,10 +216,12 @@ def _replaced(net: Network, made: Mapping[str, Tensor], widths: Mapping[str, int
         parameter = isinstance(old, nn.Parameter)
         memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if parameter else tensor
     new = {id(tensor) for tensor in memo.values()}
+    filters = {slot.tensor for slot in net.slots if slot.role is Role.FOLLOWER and slot.span.dim == 0}
+    depthwise = {id(memo[id(_tensor(net.module, name))]) for name in made if name in filters}
     # What deepcopy finds in its memo it takes for copied already: every holder of an old tensor gets the new one.
     module = copy.deepcopy(net.module, memo)
     for layer in module.modules():
         held = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
         if any(id(tensor) in new for tensor in held):
-            set_sizes(layer)
+            set_sizes(layer, id(getattr(layer, "weight", None)) in depthwise)
     return net.rewidened(module, widths)

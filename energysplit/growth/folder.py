@@ -7,6 +7,7 @@
     measured.json     what model.onnx was measured to cost, beside what was predicted
     progress/         network, optimiser state and what else goes on, after the last epoch of the stage being trained
     teacher.json      the network it learns from too, where the recipe names one
+    reference.json    the sizes of another run that it takes, where the recipe names one
     tensorboard/      curves, where the recipe asks for them
 
 What stage N + 1 starts from is not stored: it follows, bit for bit, from `stages/N/` and line N of the journal.

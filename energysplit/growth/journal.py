@@ -67,7 +67,8 @@ def rewrite(path: Path, records: list[GrowthRecord]) -> None:
 
 def _line(record: GrowthRecord) -> str:
     """The record as JSON with a checksum over everything else, as it stands there, as its last key."""
-    text = record.model_dump_json()
+    # Only baselines have a replacement; the lines of growths stay as they were before there were any.
+    text = record.model_dump_json(exclude={"replacement"} if record.replacement is None else None)
     return f'{text[:-1]},"{CHECKSUM}":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 

@@ -1,5 +1,7 @@
 """Grows a network from a recipe: train, index, allocate, split, stage after stage, then export, measure and report.
 
+Baselines go the same way; only what follows on a training is another network.
+
 A stage is finished when its journal line is written. A run that is killed at any moment and resumed repeats at most
 one epoch or one growth, with the same seeds, and ends with the same journal and weights (on one machine, on CPU).
 
@@ -16,6 +18,7 @@ from pathlib import Path
 from energysplit.errors import CheckFailed, RunError
 from energysplit.growth import journal, stage
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
+from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
 from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
@@ -82,6 +85,8 @@ def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> Growt
             warn(text)
         if setup.teacher is not None:
             setup.teacher.hold(path)
+        if setup.baseline is not None:
+            setup.baseline.reference.hold(path)
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")
@@ -147,22 +152,21 @@ def _state(setup: Setup, folder: RunFolder, records: list[GrowthRecord], warn: C
     if saved is not None:
         return saved
     if not records:
-        return TrainingState(0, 0, setup.seed, {})
+        return beginning(setup)
     last = records[-1]
     net, optimiser, index = folder.load_stage(last.stage)
-    if last.growth is None or index is None:
+    state = again(setup, last, TrainingState(last.stage, 0, net, optimiser), index)
+    if state is None:
         raise RunError(
             f"stage {last.stage} of {folder.path} has no growth to continue from; remove the folder and run again"
         )
-    before = TrainingState(last.stage, 0, net, optimiser)
-    bought = last.growth.allocation
-    return stage.start_of_next(before, index, bought.kinds or bought.split, last.growth.step.size, bought.mass)
+    return state
 
 
 def _run_stage(
     setup: Setup, folder: RunFolder, state: TrainingState, progress: Progress, curves: Curves
 ) -> tuple[GrowthRecord, TrainingState | None]:
-    """Train, evaluate and grow one stage; its record is in the journal when this returns."""
+    """Train and evaluate one stage and find what follows; its record is in the journal when this returns."""
 
     def save(state: TrainingState) -> None:
         team.on_main(lambda: write(state))
@@ -187,10 +191,8 @@ def _run_stage(
         f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
         f"{test.accuracy:.2%} on test images (not used)"
     )
-    growth = None
-    if state.stage < setup.recipe.growth.stages:
-        growth = stage.grow(setup, trained, progress)
-        seconds |= growth.seconds
+    comes = following(setup, trained, progress) if state.stage < setup.recipe.growth.stages else Following()
+    seconds |= comes.seconds
 
     def keep() -> GrowthRecord:
         assert trained.train is not None
@@ -201,24 +203,20 @@ def _run_stage(
             train=trained.train,
             validation=validation,
             test=test,
-            growth=growth.record if growth else None,
-            stopped=growth.allocation.status if growth and growth.record is None else "",
-            **folder.save_stage(state.stage, net, trained.optimiser, growth.index if growth else None),
+            growth=comes.growth,
+            stopped=comes.stopped,
+            **folder.save_stage(state.stage, net, trained.optimiser, comes.index),
             seconds=seconds,
+            replacement=comes.replacement,
         )
         curves.stage(record)
         journal.append(folder.journal, record)
         return record
 
     record = team.on_main(keep)
-    if growth and growth.record:
-        step = growth.record.step
-        progress.line(
-            f"stage {state.stage}: split; loss change on held-out images predicted {step.predicted_change:+.4g}, "
-            f"realised {step.realised_change:+.4g} at this step ({step.policy}); "
-            f"at a small step {step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}"
-        )
-    return record, growth.after if growth else None
+    if comes.said:
+        progress.line(f"stage {state.stage}: {comes.said}")
+    return record, comes.after
 
 
 def _export(folder: RunFolder, recipe: Recipe, records: list[GrowthRecord], progress: Progress) -> OnnxParity | None:

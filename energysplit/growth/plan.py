@@ -13,7 +13,8 @@ from energysplit.costs.marginals import known_marginals
 from energysplit.graph import Network
 from energysplit.growth.alignment import Multiple, multiples
 from energysplit.growth.arguments import recipe_bounds
-from energysplit.growth.setup import layout, prepare
+from energysplit.growth.baselines.plan import BaselinePlan, plan_of, warnings_of
+from energysplit.growth.setup import Setup, layout, prepare
 from energysplit.growth.teacher import Teacher
 from energysplit.recipe import GrowthRecipe, Recipe
 from energysplit.splitting import lobpcg, rmsprop
@@ -31,7 +32,9 @@ class GrowthPlan:
     become multiples of in the first growth. bounds: the recipe's, by group that can be split. budgets: name, scope,
     limit, unit, present price. stages: stage, epochs, largest price by budget ("1.5x" of a stage counts from the
     largest price of the stage before), images a training sees. training: what trainings do beyond epochs of batches,
-    in words. signed: whether indices are of both ends of the spectrum.
+    in words. signed: whether indices are of both ends of the spectrum. sizes: the run whose sizes it takes, if any,
+    and which neurons are split then; widths: group -> widths by stage as it will have them, where that is known.
+    baseline: what is done in place of growing, where the recipe has a baseline.
     """
 
     model: str
@@ -48,8 +51,11 @@ class GrowthPlan:
     train_images: int
     index_sweeps: int
     signed: bool
+    sizes: str
+    widths: dict[str, list[int]]
     device: str
     warnings: list[str]
+    baseline: BaselinePlan | None = None
 
 
 def plan(recipe: Recipe) -> GrowthPlan:
@@ -68,7 +74,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
     stages, reach = [], {limit.name: limit.present.value for limit in limits}
     images = len(setup.splits.train)
     for stage in range(recipe.growth.stages + 1):
-        epochs = recipe.train.epochs_at(stage)
+        epochs = setup.epochs_at(stage)
         stages.append({"stage": stage, "epochs": epochs, "limits": dict(reach), "images_train": epochs * images})
         for limit, budget in zip(limits, setup.budgets, strict=True):
             times = factor(budget.limit) if budget.scope == "stage" else None
@@ -104,12 +110,17 @@ def plan(recipe: Recipe) -> GrowthPlan:
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
         signed=recipe.growth.signed,
+        sizes=_sizes(recipe),
+        widths=_widths(setup),
         device=str(setup.session.device),
         warnings=[
             *setup.priced.warnings,
-            *_warnings(recipe, groups, set(layout(recipe, setup.seed).shapes), bounds),
+            *_patience_warnings(recipe, max(map(setup.epochs_at, range(len(stages))))),
+            *(_warnings(recipe, groups, set(layout(recipe, setup.seed).shapes), bounds) if not setup.baseline else ()),
+            *(warnings_of(recipe) if setup.baseline else ()),
             *(f"{name} has no price for a wider network: {text}" for name, (_, text) in marginal.items() if text),
         ],
+        baseline=plan_of(setup.baseline) if setup.baseline else None,
     )
 
 
@@ -117,7 +128,26 @@ def _sweeps(recipe: Recipe, seed: Network) -> int:
     """Passes over the sample the eigen-solver will make; the exact one makes one for each number of a neuron."""
     if recipe.index.method == "exact":
         return max((dims for _, dims in layout(recipe, seed).shapes.values()), default=0)
+    if recipe.index.method == "random":
+        return 0
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
+
+
+def _sizes(recipe: Recipe) -> str:
+    """Whose sizes growths take, in words; "" where the budgets decide."""
+    growth = recipe.growth
+    if growth.sizes_of is None:
+        return ""
+    which = "random neurons" if growth.method == "random" else "those with the smallest indices"
+    return f"as many neurons of each group as {growth.sizes_of} split, {which}"
+
+
+def _widths(setup: Setup) -> dict[str, list[int]]:
+    """The widths of every stage, of groups that grow, where another run gives them."""
+    if setup.sizes is None:
+        return {}
+    stages = [setup.sizes.widths(stage) for stage in range(setup.recipe.growth.stages + 1)]
+    return {name: [at[name] for at in stages] for name in stages[0] if stages[0][name] != stages[-1][name]}
 
 
 def _training(recipe: Recipe, teacher: Teacher | None) -> list[str]:
@@ -152,7 +182,6 @@ def _warnings(
             "groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): "
             + ", ".join(linear)
         )
-    warnings += _patience_warnings(recipe)
     relative = recipe.step.policy == "relative"
     if recipe.index.linear == "outgoing" and relative and recipe.step.size > OUTGOING_STEP:
         warnings.append(
@@ -166,6 +195,10 @@ def _warnings(
         )
     if recipe.growth.mass != GrowthRecipe.model_fields["mass"].default and not recipe.growth.signed:
         warnings.append("growth.mass has no effect without growth.signed = true")
+    if recipe.growth.sizes_of is not None and recipe.growth.multiple_of != 1:
+        warnings.append("growth.multiple_of has no effect with growth.sizes_of, whose run says how wide groups become")
+    if recipe.growth.risk and (recipe.growth.sizes_of is not None or recipe.growth.method == "random"):
+        warnings.append("growth.risk has no effect where neurons are split whatever their index")
     for name, bound in bounds.items():
         if bound.max_channels is not None and bound.max_channels < groups[name].channels:
             warnings.append(
@@ -175,12 +208,11 @@ def _warnings(
     return warnings
 
 
-def _patience_warnings(recipe: Recipe) -> list[str]:
-    """What a user of train.patience may not expect."""
+def _patience_warnings(recipe: Recipe, longest: int) -> list[str]:
+    """What a user of train.patience may not expect. longest: epochs of the longest training."""
     train = recipe.train
     if train.patience is None:
         return ["train.min_improvement has no effect without train.patience"] if train.min_improvement else []
-    longest = max(train.epochs_at(stage) for stage in range(recipe.growth.stages + 1))
     if train.patience >= longest - 1:
         return [f"train.patience = {train.patience} can't end a training of {longest} epochs before its time"]
     if train.schedule == "cosine":

@@ -68,6 +68,11 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
         RunError: no such stage, or it has no indices; the message lists those there are.
         CheckpointError: a file is missing or damaged, or belongs to another network.
     """
+    if recipe.baseline is not None:
+        raise RunError(
+            f"{run}: this run is a baseline (kind {recipe.baseline.kind!r}), in which nothing is split, so no stage "
+            "has splitting indices to choose neurons by; give the run of a growth"
+        )
     _check_missing(run, number)
     number = _number(run, number)
     folder = run / "stages" / str(number)

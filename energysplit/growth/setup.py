@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +14,10 @@ from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
+from energysplit.growth.baselines.chain import Baseline, load_baseline
+from energysplit.growth.given_sizes import given_sizes, place_seed
 from energysplit.growth.priced import Priced, priced
+from energysplit.growth.reference import Reference
 from energysplit.growth.teacher import Teacher, load_teacher
 from energysplit.output import tensorboard
 from energysplit.recipe import Recipe
@@ -34,7 +36,8 @@ class Setup:
 
     priced: the reported providers and the budgets', by the name the journal shows. seed_price: price of the seed by
     budget name; what "1.5x" of scope "network" multiplies. loss: of training, also that of the splitting indices.
-    teacher: what only training adds to the loss, where the recipe names one.
+    teacher: what only training adds to the loss, where the recipe names one. baseline: what takes the place of growing,
+    where the recipe has one. sizes: the run whose sizes its growths take, where it names one.
     """
 
     recipe: Recipe
@@ -45,6 +48,8 @@ class Setup:
     seed_price: dict[str, float]
     loss: Loss
     teacher: Teacher | None = None
+    baseline: Baseline | None = None
+    sizes: Reference | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -56,14 +61,21 @@ class Setup:
         """This process's part of the images that splits are estimated on."""
         return Share(self.session.rank, self.session.processes, self.session.sum)
 
+    def epochs_at(self, stage: int) -> int:
+        """The most epochs that a stage trains."""
+        return self.baseline.epochs(stage) if self.baseline else self.recipe.train.epochs_at(stage)
+
+    def learning_rate_at(self, stage: int) -> float:
+        """The learning rate at the start of a stage's training, after the warm-up."""
+        return self.baseline.learning_rate(stage) if self.baseline else self.recipe.train.learning_rate_at(stage)
+
     def prices(self, net: Network) -> dict[str, Cost]:
         """Price of a network by each reported provider and each budget's."""
         return {name: NetworkPricer(net, provider).price() for name, provider in self.priced.providers.items()}
 
     def seed_of(self, *place: int | str) -> int:
         """A seed for one place of the run (stage, epoch, purpose), the same in every run of the recipe."""
-        digest = hashlib.sha256("/".join(map(str, (self.recipe.seed, *place))).encode()).digest()
-        return int.from_bytes(digest[:7], "big")
+        return place_seed(self.recipe.seed, *place)
 
 
 def prepare(recipe: Recipe) -> Setup:
@@ -104,7 +116,7 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     )
     _check_images(recipe, len(splits.train), session.processes)
     seed = _seed(recipe, splits)
-    if recipe.index.method == "exact" and recipe.growth.stages > 0:
+    if recipe.index.method == "exact" and recipe.growth.stages > 0 and recipe.baseline is None:
         exact.check_size(layout(recipe, seed).shapes)
     _check_groups(recipe, seed)
     found = priced(recipe)
@@ -112,12 +124,14 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
         name: NetworkPricer(seed, budget.provider).price().value
         for name, budget in zip(budget_names(found.budgets), found.budgets, strict=True)
     }
-    resolve(seed, found.budgets, seed_price)
+    limits = resolve(seed, found.budgets, seed_price)
+    sizes = given_sizes(recipe, seed, found.budgets, limits, layout(recipe, seed).shapes)
     for provider in found.providers.values():
         NetworkPricer(seed, provider)
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
     teacher = load_teacher(recipe.train.teacher, splits, session) if recipe.train.teacher else None
-    return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher)
+    baseline = load_baseline(recipe, seed, found) if recipe.baseline else None
+    return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher, baseline, sizes)
 
 
 def _check_groups(recipe: Recipe, seed: Network) -> None:
@@ -136,7 +150,7 @@ def _check_groups(recipe: Recipe, seed: Network) -> None:
 def _check_images(recipe: Recipe, images: int, processes: int) -> None:
     """Refuse samples larger than the training part, and a last batch that batch norm can't use."""
     wanted = recipe.index.images + recipe.index.held_out_images
-    if recipe.growth.stages > 0 and wanted > images:
+    if recipe.growth.stages > 0 and recipe.baseline is None and wanted > images:
         raise RecipeError(
             f"index.images + index.held_out_images = {wanted} given, at most the {images} training images "
             f"of {recipe.data.name} expected; lower them or data.validation"

@@ -17,6 +17,7 @@ from energysplit.costs.configured import configured, said_of_tables
 from energysplit.costs.registry import takes
 from energysplit.errors import BudgetError, InputError, NotMeasured
 from energysplit.growth.arguments import allocation_arguments
+from energysplit.growth.given_sizes import place_seed
 from energysplit.growth.priced import Priced, priced
 from energysplit.growth.saved import SavedStage, grown_widths
 from energysplit.kinds import kinds
@@ -93,9 +94,15 @@ def ask_again(
             recipe is replaced.
 
     Raises:
-        InputError: an unknown provider, or one that does not take what is given, or a mass below 1.
+        InputError: an unknown provider, or one that does not take what is given, or a mass below 1, or no method for a
+            run that took its sizes of another.
         BudgetError: a budget can't be read or is given twice.
     """
+    if saved.recipe.growth.sizes_of is not None and "method" not in (growth or {}):
+        raise InputError(
+            f"this run took the sizes of {saved.recipe.growth.sizes_of}, so its budgets chose nothing; give --method "
+            "milp (or another) to choose by budgets instead"
+        )
     given = {
         pattern: BoundRecipe(max_channels=bound.max_channels, frozen=bound.frozen)
         for pattern, bound in (bounds or {}).items()
@@ -111,11 +118,13 @@ def ask_again(
         }
     )
     # Without those of its report, which nobody asks for here and the device may have no table of.
-    recipe = recipe.model_copy(update={"report": recipe.report.model_copy(update={"providers": ()})})
+    recipe = recipe.model_copy(update={"report": recipe.report.model_copy(update={"providers": (), "price": ()})})
     found = _priced(recipe, budgets) if budgets else priced(recipe)
     _refuse_unused(hardware, [budget.provider for budget in budgets or recipe.budget])
     seed, needed = _seed_prices(saved, found.budgets)
     arguments = allocation_arguments(recipe, found, needed, saved.net, saved.index)
+    if recipe.growth.method == "random":
+        arguments["seed"] = place_seed(recipe.seed, "allocate", saved.number)
     limits = tuple(arguments.pop("budgets"))
     return Question(saved, limits, arguments, seed, found.warnings)
 

@@ -14,10 +14,9 @@ from functools import partial
 
 from torch import nn
 
-from energysplit.allocation import allocate
 from energysplit.errors import CheckFailed
-from energysplit.growth.arguments import allocation_arguments
 from energysplit.growth.folder import TrainingState
+from energysplit.growth.given_sizes import decide
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
 from energysplit.progress import Progress
@@ -59,24 +58,25 @@ def train(
         CheckFailed: the loss is not finite.
     """
     recipe, session = setup.recipe.train, setup.session
-    epochs = recipe.epochs_at(state.stage)
+    epochs = setup.epochs_at(state.stage)
     updates = -(-len(setup.splits.train) // (recipe.batch_size * recipe.accumulate))
     module = session.place(state.net.module)
     average = Average(module, recipe.ema, state.average, state.epoch * updates) if recipe.ema else None
     optimiser = make_optimiser(
         module,
         optimizer=recipe.optimizer,
-        learning_rate=recipe.learning_rate_at(state.stage),
+        learning_rate=setup.learning_rate_at(state.stage),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
     )
     load_state_tensors(optimiser, module, state.optimiser)
+    penalty = setup.baseline.penalty(state.net, state.stage) if setup.baseline else None
 
     def rate(epoch: int, update: int) -> float:
         return learning_rate(
             recipe.schedule,
-            base=recipe.learning_rate_at(state.stage),
+            base=setup.learning_rate_at(state.stage),
             epoch=epoch + update / updates,
             epochs=epochs,
             warmup_epochs=recipe.warmup_epochs,
@@ -103,6 +103,7 @@ def train(
                 epoch=epoch,
                 accumulate=recipe.accumulate,
                 distillation=setup.teacher.distillation if setup.teacher else None,
+                penalty=penalty,
                 after_update=average.update if average else None,
             )
             if average is not None:
@@ -114,7 +115,9 @@ def train(
                 state,
                 epoch=epoch + 1,
                 optimiser=state_tensors(optimiser, module),
-                train=TrainRecord(epochs=epoch + 1, loss=result.loss, accuracy=result.accuracy),
+                train=TrainRecord(
+                    epochs=epoch + 1, loss=result.loss, accuracy=result.accuracy, images=len(setup.splits.train)
+                ),
                 seconds=state.seconds + time.perf_counter() - start,
                 average=average.tensors() if average else {},
                 plateau=plateau,
@@ -162,6 +165,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             sweeps=recipe.index.sweeps,
             growing=recipe.index.growing,
             kink_beta=recipe.index.kink_beta,
+            statistics=recipe.index.statistics,
             seed=setup.seed_of("index", stage),
             share=setup.share,
         )
@@ -169,7 +173,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     with clock("allocate"):
         # Decided once: a solver may end elsewhere on another machine.
         allocation = setup.session.team.on_main(
-            lambda: allocate(net, index, **allocation_arguments(recipe, setup.priced, setup.seed_price, net, index))
+            lambda: decide(recipe, setup.priced, setup.seed_price, setup.sizes, stage, net, index)
         )
     progress.line(f"stage {stage}: {allocation.status}")
     if not allocation.split:
@@ -177,7 +181,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     with clock("surgery"):
         step, index_stderr = take_step(setup, net, index, allocation, held_out)
         after = start_of_next(state, index, allocation.chosen, step.size, allocation.mass)
-        _check_widths(setup, after)
+        check_widths(setup, after)
     record = SplitRecord(
         index=_index_record(setup, sample, held_out, index, index_stderr),
         allocation=AllocationRecord(
@@ -217,7 +221,7 @@ def start_of_next(
     )
 
 
-def _check_widths(setup: Setup, after: TrainingState) -> None:
+def check_widths(setup: Setup, after: TrainingState) -> None:
     """Stop before processes train different networks.
 
     Raises:
@@ -225,8 +229,8 @@ def _check_widths(setup: Setup, after: TrainingState) -> None:
     """
     if other := setup.session.team.differing(after.net.widths):
         raise CheckFailed(
-            f"processes {sorted(other)} split the network in another way than the main process; nothing was kept of "
-            "this split. Do all run the same versions?"
+            f"processes {sorted(other)} made the next network in another way than the main process; nothing was kept "
+            "of it. Do all run the same versions?"
         )
 
 
@@ -249,10 +253,13 @@ def _index_record(
         curvature=recipe.curvature,
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
+        statistics=recipe.statistics,
         images=sum(len(x) for x, _ in sample),
         held_out_images=sum(len(x) for x, _ in held_out),
         sweeps=found[0].sweeps,
-        sum_same_images=sum(float(each.same_images.sum()) for each in found if each.same_images is not None),
+        sum_same_images=sum(
+            float("nan") if each.same_images is None else float(each.same_images.sum()) for each in found
+        ),
         sum_held_out=sum(float(each.value.sum()) for each in found),
         stderr=stderr,
         negative=sum(int((each.value < 0).sum()) for each in found),

@@ -16,6 +16,7 @@ from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
 from energysplit.splitting.share import Share
+from energysplit.splitting.statistics import norms_of
 from energysplit.splitting.sums import weighted_sums
 from energysplit.surgery import choose_step, function_error, group_norms, split
 from energysplit.surgery.apply import Chosen
@@ -58,7 +59,7 @@ def take_step(
         )
 
     def loss(network: Network) -> float:
-        return _mean_loss(network, held_out, setup.loss, setup.share)
+        return _mean_loss(network, held_out, setup.loss, setup.share, setup.recipe.index.statistics)
 
     before = loss(net)
     choice = choose_step(
@@ -95,9 +96,12 @@ def directions(index: Mapping[str, SplitIndex], chosen: Chosen) -> dict[str, Spl
     return {name: index[name] for name in chosen}
 
 
-def _mean_loss(net: Network, batches: Batches, loss_fn: Loss, share: Share) -> float:
-    """Mean loss in eval mode, in the parameters' own precision: mixed precision would drown small changes."""
-    with evaluating(net.module), torch.inference_mode():
+def _mean_loss(net: Network, batches: Batches, loss_fn: Loss, share: Share, statistics: str) -> float:
+    """Mean loss in eval mode, in the parameters' own precision: mixed precision would drown small changes.
+
+    statistics: of batch norms, as for the indices.
+    """
+    with evaluating(net.module), norms_of(net.module, statistics), torch.inference_mode():
         mine = (share.of(*batch) for batch in batches)
         total = sum(float(loss_fn(net.module(x), target)) * len(x) for x, target in mine if len(x))
     return float(share.total(torch.tensor(total, dtype=torch.float64))) / sum(len(x) for x, _ in batches)
@@ -120,6 +124,7 @@ def _held_out_sums(
         curvature=recipe.curvature,
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
+        statistics=recipe.statistics,
         cache_bytes=0,
         share=setup.share,
     )

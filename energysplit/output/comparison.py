@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from energysplit.errors import InputError, RunError, nearest
+from energysplit.output.comparison_compute import TRAINING_COMPUTE, training_compute
+from energysplit.output.comparison_compute import UNIT as TRAINING_UNIT
 from energysplit.output.comparison_statistics import Curve, curve
 from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import price_words, provider_name
@@ -24,11 +26,17 @@ from energysplit.output.report_content import file_name
 from energysplit.types import GrowthRecord
 
 _SEED_MARK = re.compile(r"[-_. ]+(seed|s)?[-_. ]*\d*$")
+_SEED_OF_FOLDER = re.compile(r"[-_. ]+(seed|s)[-_. ]*\d+/?$")
+_FOLLOWED = (("growth", "sizes_of"), ("baseline", "sizes_of"), ("train", "teacher", "run"))
+"""Keys that name another run: of each seed its own."""
 
 
 @dataclass(frozen=True)
 class CostName:
-    """A cost: a provider's price at every stage, or what the exported model was measured to cost after the last."""
+    """A cost: a provider's price at every stage, or what the exported model was measured to cost after the last.
+
+    The provider `TRAINING_COMPUTE` is what the training up to a stage has cost, unless a run has a price of that name.
+    """
 
     provider: str
     measured: bool = False
@@ -88,23 +96,48 @@ class ComparedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last stage ended the growth: it alone has no growth out of it."""
-        return self.records[-1].growth is None
+        """Whether the last stage ended the run: it alone has no growth, and no replacement, out of it."""
+        return self.records[-1].growth is None and self.records[-1].replacement is None
 
     @property
     def epochs(self) -> int:
-        """Epochs trained in all stages."""
+        """Epochs that the network of the last stage has been trained."""
         return self.epochs_to(self.records[-1].stage)
 
     def epochs_to(self, stage: int) -> int:
-        """Epochs trained up to the end of a stage."""
-        return sum(record.train.epochs for record in self.records if record.stage <= stage)
+        """Epochs that the network of a stage has been trained, in this stage and those it comes from."""
+        return sum(record.train.epochs for record in self.behind(stage))
+
+    def behind(self, stage: int) -> tuple[GrowthRecord, ...]:
+        """The stages whose training is in the network of a stage: all up to it, or those since its weights were fresh.
+
+        A stage that starts from random weights, as some baselines' do, has nothing of those before.
+        """
+        begin = 0
+        for record in self.records[:stage]:
+            if record.replacement is not None and record.replacement.fresh:
+                begin = record.stage + 1
+        return self.records[begin : stage + 1]
+
+    def compute_to(self, stage: int) -> float | None:
+        """MACs that the network of a stage has been trained with; None where the journal does not say."""
+        return training_compute(self.behind(stage))
 
     @cached_property
     def method_key(self) -> str:
-        """What runs of one method have in common: the recipe without seed and name."""
+        """What runs of one method have in common: the recipe without seed and name.
+
+        The name of a run that it follows counts without the mark of a seed at its end ("-seed2").
+        """
         rest = {key: value for key, value in self.recipe.items() if key not in ("seed", "name")}
-        return json.dumps(rest, sort_keys=True, default=str)
+        rest = json.loads(json.dumps(rest, default=str))
+        for *sections, key in _FOLLOWED:
+            table = rest
+            for section in sections:
+                table = table.get(section) if isinstance(table, dict) else None
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = _SEED_OF_FOLDER.sub("", table[key])
+        return json.dumps(rest, sort_keys=True)
 
     def units(self) -> dict[CostName, str]:
         """Every cost that is finite and above zero at every stage, with its unit."""
@@ -116,12 +149,17 @@ class ComparedRun:
         for name, compared in (self.measured.prices if self.measured else {}).items():
             if compared.measured is not None:
                 found[CostName(name, measured=True)] = compared.predicted.unit
+        if TRAINING_COMPUTE not in self.records[-1].prices and self.compute_to(self.records[-1].stage) is not None:
+            found[CostName(TRAINING_COMPUTE)] = TRAINING_UNIT
         return found
 
     def cost(self, name: CostName, stage: int) -> float | None:
         """A cost at a stage, in its unit; None where it was not measured there."""
         if not name.measured:
-            return self.records[stage].prices[name.provider].value
+            prices = self.records[stage].prices
+            if name.provider == TRAINING_COMPUTE and TRAINING_COMPUTE not in prices:
+                return self.compute_to(stage)
+            return prices[name.provider].value
         sample = self.measured.prices[name.provider].measured if self.measured else None
         return sample.median if sample is not None and stage == self.records[-1].stage else None
 
@@ -153,12 +191,31 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Published:
+    """Points that others have published: shown, never compared with.
+
+    source: where they were read. points: costs by provider, in its unit, and accuracy, 0 to 1.
+    """
+
+    name: str
+    source: str
+    points: tuple[tuple[Mapping[str, float], float], ...]
+
+    def curve(self, name: CostName) -> Curve:
+        """Accuracy against a cost, where it is known; what was measured elsewhere is no cost here."""
+        if name.measured:
+            return ()
+        return curve([(costs[name.provider], accuracy) for costs, accuracy in self.points if name.provider in costs])
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Methods in the order of their first runs, the costs that all runs report with their units, and what to doubt."""
 
     methods: tuple[Method, ...]
     costs: Mapping[CostName, str]
     warnings: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
 
     @property
     def runs(self) -> list[ComparedRun]:

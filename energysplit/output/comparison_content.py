@@ -27,17 +27,21 @@ from energysplit.output.numbers import percent
 from energysplit.output.report_tables import NOTHING, UNUSED, short
 
 
-def comparison_document(comparison: Comparison) -> Document:
-    """The page of a comparison."""
+def comparison_document(
+    comparison: Comparison, title: str = "Comparison of runs", first: Sequence[Section] = ()
+) -> Document:
+    """The page of a comparison. first: what stands at its top, below what to doubt."""
     doubts = tuple(Paragraph(text) for text in comparison.warnings)
     return Document(
-        title="Comparison of runs",
+        title=title,
         summary=summary(comparison),
         key_numbers=_key_numbers(comparison),
         sections=(
             *([Section("To doubt", doubts)] if doubts else []),
+            *first,
             *_figures(comparison),
             Section("Stage by stage", (stage_table(comparison), Paragraph(_STAGES))),
+            *published_points(comparison),
             *(at_equal_cost(comparison, name) for name in comparison.costs),
             _runs(comparison),
             Section("What these numbers are", tuple(Paragraph(text) for text in _NUMBERS)),
@@ -79,6 +83,29 @@ def _figures(comparison: Comparison) -> list[Section]:
         if any(method.curves(name) for method in comparison.methods)
     )
     return [Section("Accuracy against cost", (Gallery(pictures),))] if pictures else []
+
+
+def published_points(comparison: Comparison) -> list[Section]:
+    """What others have published, with its sources; no section where nothing is given."""
+    if not comparison.published:
+        return []
+    costs = [name for name in comparison.costs if any(each.curve(name) for each in comparison.published)]
+    columns = (Column("Published"), *(Column(name.title) for name in costs), Column("Accuracy"), Column("Source"))
+    rows = [
+        (
+            each.name,
+            *(
+                short(at[name.provider], comparison.costs[name], name.provider) if name.provider in at else NOTHING
+                for name in costs
+            ),
+            percent(accuracy),
+            each.source,
+        )
+        for each in comparison.published
+        for at, accuracy in each.points
+    ]
+    said = "As published, on others' machines and schedules; drawn as hollow markers, and compared with nothing here."
+    return [Section("Published points", (Table(columns, tuple(rows)), Paragraph(said)))]
 
 
 def stage_table(comparison: Comparison) -> Table:
@@ -195,5 +222,10 @@ _NUMBERS = (
     "as equal. Of several stages at one cost the last counts, whatever its accuracy.",
     "Differences of means and their 95 % intervals are Welch's, which needs no equal spread, with seeds as samples. "
     "Each row is judged by itself: of twenty rows without any difference, about one would show one. Equal cost is not "
-    "equal training: the table of stages has the epochs up to each.",
+    "equal training: the table of stages has the epochs up to each, of those that are in its network; a stage that "
+    "starts from random weights has nothing of the stages before.",
+    "Training compute, where every journal says how many images an epoch has, is counted: three times the MACs of each "
+    "stage's network for every image trained on, and four for every image of a sweep for splitting indices and of the "
+    "held-out images (six where splits are signed). Evaluation, steps that were tried and a teacher's passes are left "
+    "out.",
 )

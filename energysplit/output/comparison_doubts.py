@@ -81,8 +81,13 @@ def _where(run: ComparedRun, name: CostName) -> str:
 
 def _source(run: ComparedRun, name: CostName) -> str:
     """Counted, or by which device and tables; whether a price was looked up or interpolated makes no difference."""
-    if all(origin(record.prices[name.provider]) == "counted" for record in run.records):
+    prices = [record.prices[name.provider] for record in run.records if name.provider in record.prices]
+    if all(origin(price) == "counted" for price in prices):  # training compute has no price, and is counted
         return "counted"
+    for further in value_at(run.recipe, "report.price") or ():
+        if further.get("name") == name.provider and "profile" in (options := further.get("options") or {}):
+            said = (f"{key} = {value}" for key, value in sorted(options.items()))
+            return f"{further.get('provider')} ({', '.join(said)})"
     given = [value_at(run.recipe, f"hardware.{key}") for key in ("profile", "tables")]
     return ", ".join(str(part) for part in given if part) or "no hardware named"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from energysplit.errors import RunError
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.comparison import Comparison
 from energysplit.output.comparison_content import comparison_document
+from energysplit.output.document import Section
 from energysplit.output.figure_style import to_svg
 from energysplit.output.report_html import to_html
 from energysplit.output.report_markdown import to_markdown
@@ -46,15 +48,23 @@ def _left_over(name: str) -> bool:
     return re.fullmatch(rf"\.({written})\.(.*\.)?(partial|new|old)", name) is not None
 
 
-def write_comparison(folder: Path | str, comparison: Comparison) -> Path:
+def write_comparison(
+    folder: Path | str, comparison: Comparison, title: str = "Comparison of runs", first: Sequence[Section] = ()
+) -> Path:
     """The path of `compare.html`; page, Markdown and figures are replaced, each atomically.
+
+    Args:
+        folder: of the page; new, or an earlier comparison's.
+        comparison: what it shows.
+        title: of the page.
+        first: sections at its top.
 
     Raises:
         RunError: the folder holds something else, or can't be written.
     """
     folder = Path(folder)
     check_folder(folder)
-    document = comparison_document(comparison)
+    document = comparison_document(comparison, title, first)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder / FIGURES) as figures:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from energysplit.errors import InputError
-from energysplit.output.comparison import Comparison, CostName, Method
+from energysplit.output.comparison import Comparison, CostName, Method, Published
 from energysplit.output.comparison_statistics import Mean, mean_interval
 from energysplit.output.figure_style import (
     BLUE,
@@ -43,7 +43,8 @@ def compared_figure(comparison: Comparison, name: CostName) -> Figure:
     methods = [method for method in comparison.methods if method.curves(name)]
     if not methods:
         raise InputError(f"no test accuracy was measured, so nothing to draw against {name.words}")
-    rows = (len(methods) + 1) // 2
+    published = [each for each in comparison.published if each.curve(name)]
+    rows = (len(methods) + len(published) + 1) // 2
     with style():
         figure = new_figure(WIDTH, 3.3 + 0.2 * rows)
         axes = figure.add_subplot()
@@ -51,12 +52,16 @@ def compared_figure(comparison: Comparison, name: CostName) -> Figure:
         for number, method in enumerate(comparison.methods):
             if method in methods:
                 ends += _draw(axes, method, name, number, _aside(method, methods))
+        for number, each in enumerate(published):
+            _draw_published(axes, each, name, number)
         every = [point for method in methods for points in method.curves(name) for point in points]
+        every += [point for each in published for point in each.curve(name)]
         price_axis(axes, [cost for cost, _ in every], _label(comparison, name))
         axes.set_ylabel("test accuracy (%)")
         axes.margins(x=0.08)
         axes.set_ylim(*_limits([100 * accuracy for _, accuracy in every], ends))
-        figure.legend(loc="outside upper center", ncols=min(2, len(methods)), handlelength=2.2, columnspacing=1.2)
+        columns = min(2, len(methods) + len(published))
+        figure.legend(loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.2)
     return figure
 
 
@@ -79,7 +84,7 @@ def _draw(axes: Axes, method: Method, name: CostName, number: int, aside: float)
     """
     beside = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
     colour, marker = _COLOURS[number % len(_COLOURS)].light, _MARKERS[number % len(_MARKERS)]
-    points = stage_points(method, name)
+    points = sorted(stage_points(method, name), key=lambda point: point[0])  # pruning goes from right to left
     costs, means = [cost for cost, _ in points], [mean for _, mean in points]
     for points_of_seed in method.curves(name) if max(mean.count for mean in means) > 1 else []:
         seeds = zip(*points_of_seed, strict=True)
@@ -106,6 +111,21 @@ def _draw(axes: Axes, method: Method, name: CostName, number: int, aside: float)
     return ends
 
 
+def _draw_published(axes: Axes, published: Published, name: CostName, number: int) -> None:
+    """Hollow grey markers without a line: others' points are no curve of ours."""
+    costs, accuracies = zip(*published.curve(name), strict=True)
+    axes.plot(
+        costs,
+        [100 * accuracy for accuracy in accuracies],
+        linestyle="none",
+        marker=_MARKERS[number % len(_MARKERS)],
+        markerfacecolor="none",
+        color=MUTED.light,
+        label=_short(f"{published.name} (published)"),
+        zorder=2.5,
+    )
+
+
 def _aside(method: Method, methods: Sequence[Method]) -> float:
     """How far right of its markers a method's bars stand, in points.
 
@@ -130,7 +150,8 @@ def _label(comparison: Comparison, name: CostName) -> str:
     """A cost with its unit and where its numbers come from."""
     kinds = {"measured"}
     if not name.measured:
-        kinds = {origin(record.prices[name.provider]) for run in comparison.runs for record in run.records}
+        prices = [record.prices.get(name.provider) for run in comparison.runs for record in run.records]
+        kinds = {origin(price) if price else "counted" for price in prices}
     unit = unit_name(comparison.costs[name])
     words = [] if unit.lower() == provider_name(name.provider).lower() else [unit]
     return f"{name.title} ({', '.join([*words, *sorted(kinds)])})"

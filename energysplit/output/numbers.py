@@ -31,6 +31,7 @@ _TITLES = {
     "latency": "Latency",
     "energy": "Energy",
     "roofline": "Roofline",
+    "training_compute": "Training compute",
 }
 _BUDGET = re.compile(r"([^:#]+)(?::([a-z]+))?(?:#([0-9]+))?")
 
@@ -215,7 +216,8 @@ def would_buy(shadow_price: float, limit: float, unit: str, gain: float) -> str:
     """What a little more of a budget would bring, as a sentence without its full stop.
 
     Args:
-        shadow_price: gain of one more unit, at the relaxation; 0 where the budget does not bind.
+        shadow_price: gain of one more unit, at the relaxation; 0 where the budget does not bind, NaN where no
+            relaxation was solved.
         limit: of the budget, in its unit.
         unit: of its prices.
         gain: what is bought inside the limit.
@@ -224,6 +226,8 @@ def would_buy(shadow_price: float, limit: float, unit: str, gain: float) -> str:
         >>> would_buy(12.3, 0.008, "s", 1.5), would_buy(0, 1e8, "MAC", 1.5)
         ('1 ms more would buy 0.0123 (0.82 % more gain)', 'not binding: more of it would buy nothing')
     """
+    if math.isnan(shadow_price):
+        return "not asked: these neurons were not chosen for their gain"
     if shadow_price == 0:
         return "not binding: more of it would buy nothing"
     step = increment(limit)

@@ -33,7 +33,7 @@ from energysplit.output.figure_style import (
     style,
 )
 from energysplit.output.numbers import compact, duration, provider_name, signed, unit_name
-from energysplit.output.report_tables import growth_name, growths, origin
+from energysplit.output.report_tables import begins_wide, growth_name, growths, origin, replacements
 from energysplit.types import GrowthRecord
 
 WIDTH = 4.8
@@ -76,7 +76,7 @@ def accuracy_against(records: Sequence[GrowthRecord], provider: str) -> Figure:
 
 
 def widths(records: Sequence[GrowthRecord]) -> Figure:
-    """Channels of every group (rows) at every stage (columns), shaded by growth since the seed."""
+    """Channels of every group (rows) at every stage (columns), shaded by growth since the seed, or what is left."""
     _check(records)
     groups = list(records[0].widths)
     table = np.array([[record.widths[group] for record in records] for group in groups], dtype=float)
@@ -84,14 +84,15 @@ def widths(records: Sequence[GrowthRecord]) -> Figure:
     with style():
         figure = new_figure(WIDTH, max(2.4, 0.9 + 0.3 * len(groups)))
         axes = figure.add_subplot()
-        largest = max(growth.max(), 1.01)
-        image = axes.pcolormesh(growth, cmap=GROWTH, vmin=1, vmax=largest, edgecolors=PAPER.light, linewidth=1.5)
+        smallest = min(growth.min(), 1.0)
+        largest = max(growth.max(), smallest + 0.01)
+        image = axes.pcolormesh(growth, cmap=GROWTH, vmin=smallest, vmax=largest, edgecolors=PAPER.light, linewidth=1.5)
         axes.invert_yaxis()
         # Past a dozen columns the numbers would touch: every k-th is written.
         every = math.ceil(len(records) / 12)
         for (row, column), channels in np.ndenumerate(table):
             if column % every == 0 or column == len(records) - 1:
-                dark = (growth[row, column] - 1) / (largest - 1) > 0.5
+                dark = (growth[row, column] - smallest) / (largest - smallest) > 0.5
                 colour = "#ffffff" if dark else "#14202a"
                 axes.text(
                     column + 0.5, row + 0.52, f"{channels:.0f}", ha="center", va="center", fontsize=8, color=colour
@@ -105,7 +106,7 @@ def widths(records: Sequence[GrowthRecord]) -> Figure:
         axes.set_xlabel("stage")
         bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label("times the seed's width")
+        bar.set_label("times stage 0's width" if begins_wide(records) else "times the seed's width")
         bar.ax.grid(False)
     return figure
 
@@ -221,11 +222,12 @@ def growth_picture(records: Sequence[GrowthRecord], provider: str = "macs") -> F
         left.margins(x=0.1, y=0.14)
         left.legend(loc="lower right")
         # The largest stage first: each smaller one covers the part of the bar it had.
-        for record, colour in reversed(list(zip(records, colours, strict=True))):
-            name = "seed" if record is records[0] else f"stage {record.stage}"
+        drawn = list(zip(records, colours, strict=True))
+        for record, colour in drawn if begins_wide(records) else reversed(drawn):
+            name = "seed" if record is records[0] and not begins_wide(records) else f"stage {record.stage}"
             heights = [record.widths[group] for group in groups]
             right.bar(range(len(groups)), heights, 0.78, color=colour, label=name)
-        right.set_title("Where it grew")
+        right.set_title("Channels" if replacements(records) else "Where it grew")
         right.set_ylabel("channels")
         right.set_xlabel("layers, first to last")
         right.set_xticks(range(len(groups)), [str(place + 1) for place in range(len(groups))])

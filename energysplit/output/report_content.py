@@ -5,6 +5,7 @@ Written for someone who has not seen the recipe: first what came out, then how, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from energysplit.output.document import (
 from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import duration, percent, plain, price_words, provider_name, quantity, times
 from energysplit.output.parity import OnnxParity
+from energysplit.output.report_baseline import baseline_section, baseline_summary, widths_section
 from energysplit.output.report_measured import measured_section
 from energysplit.output.report_recipe import recipe_section
 from energysplit.types import GrowthRecord
@@ -30,6 +32,10 @@ from energysplit.types import GrowthRecord
 _CURVATURE = {
     "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
     "producer": "producer: at the nonlinearity after the producer only, as in Wang et al. 2019; followers ignored",
+}
+_STATISTICS = {
+    "running": "running: they keep their statistics when neurons move, as in inference",
+    "batch": "batch: their statistics follow each batch when neurons move, as in training",
 }
 _LINEAR = {
     "skip": "skip: groups without a nonlinearity have index 0 and are left alone",
@@ -63,10 +69,7 @@ def report_document(
         sections=(
             _overview(records),
             _stages(records),
-            _prediction(recipe, records),
-            _widths(records),
-            _budgets(records),
-            _indices(records),
+            *(_baseline(records) if tables.replacements(records) else _growth(recipe, records)),
             _times(records),
             _export(parity),
             *([measured_section(measured)] if measured is not None else []),
@@ -76,8 +79,20 @@ def report_document(
     )
 
 
+def _growth(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
+    """What is said of growths."""
+    return (_prediction(recipe, records), _widths(records), _budgets(records), _indices(records))
+
+
+def _baseline(records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
+    """What is said in their place of a baseline."""
+    return (baseline_section(records), widths_section(records))
+
+
 def summary(records: Sequence[GrowthRecord]) -> str:
     """The run in one sentence, with its numbers."""
+    if tables.replacements(records):
+        return baseline_summary(records)
     first, last = records[0], records[-1]
     name = next(iter(last.prices))
     start, end = first.prices[name], last.prices[name]
@@ -99,9 +114,10 @@ def summary(records: Sequence[GrowthRecord]) -> str:
 
 def _key_numbers(records: Sequence[GrowthRecord]) -> tuple[KeyNumber, ...]:
     first, last = records[0], records[-1]
+    began = "stage 0" if tables.begins_wide(records) else "seed"
     numbers = [
         KeyNumber(
-            "Validation accuracy", percent(last.validation.accuracy), f"seed: {percent(first.validation.accuracy)}"
+            "Validation accuracy", percent(last.validation.accuracy), f"{began}: {percent(first.validation.accuracy)}"
         )
     ]
     if last.test:
@@ -110,17 +126,20 @@ def _key_numbers(records: Sequence[GrowthRecord]) -> tuple[KeyNumber, ...]:
         start = first.prices[name].value
         ratio = f", {times(cost.value / start)}" if start else ""
         now, then = (tables.short(value, cost.unit, name) for value in (cost.value, start))
-        numbers.append(KeyNumber(provider_name(name), now, f"seed: {then}{ratio}"))
+        numbers.append(KeyNumber(provider_name(name), now, f"{began}: {then}{ratio}"))
     return tuple(numbers)
 
 
 def _overview(records: Sequence[GrowthRecord]) -> Section:
     names = {name: price_words(name) for name in records[0].prices}
+    wide = tables.begins_wide(records)
+    began = "the wide network that pruning begins with" if wide else "the seed"
+    darker = "more are left" if wide else "more it grew"
     pictures = [
         Picture(
             f"accuracy-{file_name(name)}",
             plots.accuracy_against(records, name),
-            f"Accuracy against {words}. The number at a point is its stage; stage 0 is the seed.",
+            f"Accuracy against {words}. The number at a point is its stage; stage 0 is {began}.",
             f"Line chart of accuracy against {words}, one point a stage; the table below has its numbers.",
         )
         for name, words in names.items()
@@ -131,7 +150,7 @@ def _overview(records: Sequence[GrowthRecord]) -> Section:
         Picture(
             "widths",
             plots.widths(records),
-            "Channels of every layer at every stage, darker the more it grew; the last layer's are the outputs.",
+            f"Channels of every layer at every stage, darker the {darker}; the last layer's are the outputs.",
             "Table of the channels of every layer at every stage.",
             tall=True,
         ),
@@ -221,15 +240,26 @@ def _gain(records: Sequence[GrowthRecord]) -> str:
     )
 
 
+def _relaxation(records: Sequence[GrowthRecord]) -> str:
+    """What gaps and shadow prices are, or why there are none."""
+    if any(math.isnan(growth.allocation.gap) for _, growth in tables.growths(records)):
+        return (
+            "Neurons were not chosen for the largest gain here, so there is no bound to compare it with and no shadow "
+            "price; it may even be below zero."
+        )
+    return (
+        "The gap compares the predicted gain with the bound of the linear relaxation, in which neurons can be split in "
+        "part; where only whole neurons can be bought, it need not close. What a little more of a budget would buy is "
+        "that relaxation's shadow price: right for a small step, in parts of neurons."
+    )
+
+
 def _budgets(records: Sequence[GrowthRecord]) -> Section:
     if not tables.growths(records):
         return Section("Budgets", (Paragraph("Nothing was split, so nothing was bought."),))
     text = (
         "Prices are those of the whole grown network, priced anew after the neurons were chosen; none may be above "
-        f"its limit. {_gain(records)} The gap compares the predicted gain with the bound of the linear relaxation, "
-        "in which neurons can be split in part; where only whole neurons can be bought, it need not close. What a "
-        "little more of a budget would buy is that relaxation's shadow price: right for a small step, in parts of "
-        "neurons."
+        f"its limit. {_gain(records)} {_relaxation(records)}"
     )
     facts: list[tuple[str, str]] = []
     for stage, growth in tables.growths(records):
@@ -246,6 +276,7 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
         return Section("Splitting indices", (Paragraph("None were computed."),))
     facts = (
         ("Curvature", _all(_CURVATURE.get(growth.index.curvature, growth.index.curvature) for _, growth in grown)),
+        ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
         ("Linear groups", _all(_LINEAR.get(growth.index.linear, growth.index.linear) for _, growth in grown)),
         (
             "Kinks",
@@ -261,10 +292,13 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
             "that is the lower end of its spectrum. Signed splits gain from the upper end as well, where a copy is "
             "subtracted; the sums and counts here are of the lower ends alone, over all neurons."
         )
+    by_chance = {growth.index.solver == "random" for _, growth in grown}
+    along = "its best direction" if by_chance == {False} else "a direction drawn at random (solver 'random')"
+    optimistic = " On the images the directions were found on the sum is optimistic." if False in by_chance else ""
+    chosen = "" if any(tables.by_chance(growth) for _, growth in grown) else ", and the one neurons were chosen by"
     text = (
-        "A splitting index is the loss change of splitting a neuron along its best direction, per half squared step; "
-        f"{sums} On the images the directions were found on the sum is optimistic. The "
-        "held-out sum, on other images, is the honest one, and the one neurons were chosen by; ± is its standard error."
+        f"A splitting index is the loss change of splitting a neuron along {along}, per half squared step; "
+        f"{sums}{optimistic} The held-out sum, on other images, is the honest one{chosen}; ± is its standard error."
     )
     return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
 
@@ -296,11 +330,14 @@ def _numbers(records: Sequence[GrowthRecord]) -> Section:
         f"{provider_name(name)}: {', '.join(dict.fromkeys(record.prices[name].source for record in records))}"
         for name in records[0].prices
     )
+    estimated = (
+        ("Estimated", "splitting indices and the predicted change, from a sample of images; ± is one standard error."),
+    )
     facts = (
         ("Counted", "channels, neurons, images; exact."),
         ("Prices", f"{sources}."),
         ("Measured", "accuracy, loss, realised change, wall time, differences of the exported model."),
-        ("Estimated", "splitting indices and the predicted change, from a sample of images; ± is one standard error."),
+        *(() if tables.replacements(records) else estimated),
         ("–", "not measured, or it does not apply to this stage."),
     )
     return Section("What kind of number is it", (Facts(facts),))

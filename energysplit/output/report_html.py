@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 
 from energysplit.output.document import Block, Column, Document, Facts, Gallery, KeyNumber, Paragraph, Picture, Table
@@ -18,7 +19,7 @@ main { max-width: 1120px; margin: 0 auto; padding: 2rem 1rem 4rem; }
 header p.kind { margin: 0; color: var(--muted); font-size: .85rem; letter-spacing: .06em; text-transform: uppercase; }
 h1 { margin: .1rem 0 .6rem; font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; overflow-wrap: anywhere; }
 h2 { margin: 2.6rem 0 .8rem; font-size: 1.2rem; }
-p { max-width: 46rem; margin: .8rem 0; }
+p { max-width: 46rem; margin: .8rem 0; overflow-wrap: anywhere; }
 p.summary { font-size: 1.1rem; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
   margin: 1.4rem 0 0; }
@@ -37,13 +38,16 @@ figure svg { display: block; width: 100%%; height: auto; }
 figcaption { margin-top: .5rem; color: var(--muted); font-size: .85rem; line-height: 1.45; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; width: 100%%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .5rem .8rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .5rem .65rem; text-align: right; border-bottom: 1px solid var(--line); }
 td { white-space: nowrap; }
-td.text { min-width: 16rem; white-space: normal; text-align: left; }
+th.text, td.text { text-align: left; }
+td.text { min-width: 16rem; white-space: normal; }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { vertical-align: bottom; font-weight: 600; line-height: 1.25; min-width: 5.5rem; }
+thead th.noted { min-width: 7rem; }
 thead th small { display: block; margin-top: .2rem; color: var(--muted); font-weight: 400; }
 tbody th { font-weight: 600; white-space: nowrap; }
+tbody th.long { min-width: 12rem; max-width: 22rem; white-space: normal; overflow-wrap: break-word; }
 th:first-child { position: sticky; left: 0; min-width: 0; text-align: left; background: var(--paper); }
 .facts { display: grid; grid-template-columns: minmax(9rem, 14rem) 1fr; margin: .8rem 0; padding: .4rem 1rem;
   font-size: .92rem; }
@@ -58,6 +62,9 @@ th:first-child { position: sticky; left: 0; min-width: 0; text-align: left; back
   .facts dd { padding-top: .1rem; }
   figure { padding: .7rem .5rem .6rem; }
   figcaption { padding: 0 .3rem; }
+  th, td { padding: .5rem .6rem; }
+  td.text { min-width: 11rem; }
+  tbody th.long { min-width: 7.5rem; max-width: 8.5rem; }
 }
 @media print { body { background: none; } figure, .scroll, .facts { break-inside: avoid; } }
 """
@@ -107,8 +114,10 @@ def _block(block: Block) -> str:
             pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
             return f'<dl class="facts">{pairs}</dl>'
         case Table(columns, rows):
-            head = "".join(map(_head, columns))
-            body = "\n".join(map(_row, rows))
+            # Columns of sentences wrap and are read from the left; numbers stay in one piece.
+            texts = [any(len(row[place]) > 30 for row in rows) for place in range(len(columns))]
+            head = "".join(map(_head, columns, texts))
+            body = "\n".join(_row(row, texts) for row in rows)
             # Focusable, so that it can be scrolled without a mouse.
             return (
                 f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
@@ -119,20 +128,22 @@ def _block(block: Block) -> str:
             return f'<div class="{kind}">{"".join(map(_picture, pictures))}</div>'
 
 
-def _head(column: Column) -> str:
+def _head(column: Column, text: bool) -> str:
     origin = f"<small>{escape(column.origin)}</small>" if column.origin else ""
-    return f'<th scope="col">{escape(column.title)}{origin}</th>'
+    kind = ' class="text"' if text else ' class="noted"' if len(column.origin) > 16 else ""
+    return f'<th scope="col"{kind}>{escape(column.title)}{origin}</th>'
 
 
-def _row(cells: tuple[str, ...]) -> str:
+def _row(cells: tuple[str, ...], texts: Sequence[bool]) -> str:
     first, *rest = cells
-    return f'<tr><th scope="row">{escape(first)}</th>{"".join(map(_cell, rest))}</tr>'
+    # The first column stays in sight while a table is scrolled: it must leave room for the others on a phone.
+    kind = ' class="long"' if len(first) > 16 else ""
+    return f'<tr><th scope="row"{kind}>{escape(first)}</th>{"".join(map(_cell, rest, texts[1:]))}</tr>'
 
 
-def _cell(text: str) -> str:
-    # Sentences wrap and are read from the left; numbers stay in one piece.
-    kind = ' class="text"' if len(text) > 30 else ""
-    return f"<td{kind}>{escape(text)}</td>"
+def _cell(content: str, text: bool) -> str:
+    kind = ' class="text"' if text else ""
+    return f"<td{kind}>{escape(content)}</td>"
 
 
 def _picture(picture: Picture) -> str:

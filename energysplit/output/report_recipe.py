@@ -38,7 +38,13 @@ def recipe_section(
         return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items() if item is not None) or "defaults"
 
     limits = [f"{_named(budget, options)} at most {_limit(budget, units)}" for budget in recipe.get("budget", ())]
+    shown = (recipe.get("report") or {}).get("price") or ()
+    prices = [f"{price['name']}: {price['provider']} ({options(price.get('options') or {})})" for price in shown]
+    further = [("Further prices", "; ".join(prices))] if prices else []
     hardware = recipe.get("hardware") or {}
+    baseline = recipe.get("baseline")
+    if baseline:
+        limits = ["the prices of the reference run's stages"]
     device = [("Device", options(hardware))] if hardware.get("profile") or hardware.get("tables") else []
     facts = [
         ("Recipe", str(get("name"))),
@@ -47,8 +53,10 @@ def recipe_section(
         ("Data", options(get("data"))),
         ("Training of each stage", options(get("train"))),
         ("Growth", options(get("growth"))),
+        *([("Baseline", options(baseline))] if baseline else []),
         *device,
         ("Budgets", "; ".join(limits) or "not recorded"),
+        *further,
         ("Step", options(get("step"))),
         ("Where", options(get("run"))),
         (title, ", ".join(f"{name} {value}" for name, value in environment.items())),

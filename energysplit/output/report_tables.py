@@ -21,30 +21,34 @@ from energysplit.output.numbers import (
     unit_name,
     would_buy,
 )
-from energysplit.types import CostRecord, GrowthRecord, SplitRecord
+from energysplit.types import CostRecord, GrowthRecord, ReplacementRecord, SplitRecord
 
 NOTHING = "–"
 UNUSED = "not used to choose anything"
 
 
 def stage_table(records: Sequence[GrowthRecord]) -> Table:
-    """What each stage was, how well it did, and the growth out of it."""
-    providers = list(records[0].prices)
+    """What each stage was, how well it did, and the growth out of it; of a baseline its epochs in place of that."""
+    providers, baseline = list(records[0].prices), bool(replacements(records))
+    of_growth = (
+        Column("Neurons split", "counted"),
+        Column("Predicted loss change", "estimated"),
+        Column("Realised loss change", "measured"),
+        Column("Realised / predicted"),
+        Column("The same at a small step"),
+    )
     columns = [
         Column("Stage"),
         *(Column(provider_name(name), _origin(records, name)) for name in providers),
         Column("Channels", "counted"),
         Column("Validation accuracy", "measured"),
         Column("Test accuracy", f"measured, {UNUSED}"),
-        Column("Neurons split", "counted"),
-        Column("Predicted loss change", "estimated"),
-        Column("Realised loss change", "measured"),
-        Column("Realised / predicted"),
-        Column("The same at a small step"),
+        *((Column("Epochs", "counted"),) if baseline else of_growth),
     ]
     rows = []
     for record in records:
         growth = record.growth
+        growth_cells = _growth_cells(growth) if growth else [NOTHING] * len(of_growth)
         rows.append(
             (
                 str(record.stage),
@@ -52,7 +56,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
                 str(sum(record.widths.values())),
                 percent(record.validation.accuracy),
                 percent(record.test.accuracy) if record.test else NOTHING,
-                *(_growth_cells(growth) if growth else [NOTHING] * 5),
+                *([str(record.train.epochs)] if baseline else growth_cells),
             )
         )
     return Table(tuple(columns), tuple(rows))
@@ -93,7 +97,7 @@ def index_table(records: Sequence[GrowthRecord]) -> Table:
             f"{growth.index.sweeps:.3g}" if math.isfinite(growth.index.sweeps) else NOTHING,
             str(growth.index.images),
             str(growth.index.held_out_images),
-            signed(growth.index.sum_same_images),
+            signed(growth.index.sum_same_images) if math.isfinite(growth.index.sum_same_images) else NOTHING,
             f"{signed(growth.index.sum_held_out)} ± {plain(growth.index.stderr, 2)}",
             f"{growth.index.negative} of {growth.index.neurons}",
         )
@@ -103,9 +107,10 @@ def index_table(records: Sequence[GrowthRecord]) -> Table:
 
 
 def width_table(records: Sequence[GrowthRecord]) -> Table:
-    """Channels of the groups that grew, stage by stage; of signed splits how many there were of each kind as well."""
+    """Channels of the groups that changed, stage by stage; of signed splits how many there were of each kind too."""
     made = _kinds_by_group(records)
-    columns = [Column("Group"), *(Column("Seed" if n == 0 else f"Stage {r.stage}") for n, r in enumerate(records))]
+    first = "Stage 0" if begins_wide(records) else "Seed"
+    columns = [Column("Group"), *(Column(f"Stage {r.stage}" if n else first) for n, r in enumerate(records))]
     if made:
         columns.append(Column("Splits by kind", "all growths"))
     rows = []
@@ -116,7 +121,7 @@ def width_table(records: Sequence[GrowthRecord]) -> Table:
 
 
 def grown_groups(records: Sequence[GrowthRecord]) -> list[str]:
-    """The groups that end wider than they began."""
+    """The groups that end wider than they began, or narrower where neurons were removed."""
     return [group for group, width in records[0].widths.items() if records[-1].widths[group] != width]
 
 
@@ -175,7 +180,7 @@ def budget_table(records: Sequence[GrowthRecord]) -> Table:
                     quantity(limit, cost.unit),
                     percent(cost.value / limit) if limit else NOTHING,
                     quantity(limit - cost.value, cost.unit),
-                    percent(bought.gap),
+                    NOTHING if math.isnan(bought.gap) else percent(bought.gap),
                     bought.method,
                 )
             )
@@ -191,7 +196,13 @@ def more_of_each(stage: int, growth: SplitRecord) -> list[tuple[str, str]]:
             would_buy(bought.shadow_price.get(name, 0.0), bought.limit[name], cost.unit, bought.predicted_gain),
         )
         for name, cost in bought.price.items()
+        if not math.isnan(bought.shadow_price.get(name, 0.0))
     ]
+
+
+def by_chance(growth: SplitRecord) -> bool:
+    """Whether its neurons were chosen at random."""
+    return growth.allocation.method in ("random", "sizes, random")
 
 
 def kinds_of_split(growth: SplitRecord) -> str:
@@ -219,6 +230,16 @@ def time_table(records: Sequence[GrowthRecord]) -> Table:
 def growths(records: Sequence[GrowthRecord]) -> list[tuple[int, SplitRecord]]:
     """The stages something was grown from, with the growth."""
     return [(record.stage, record.growth) for record in records if record.growth is not None]
+
+
+def replacements(records: Sequence[GrowthRecord]) -> list[tuple[int, ReplacementRecord]]:
+    """The stages after which a baseline replaced the network, with what it did; empty for a growth."""
+    return [(record.stage, record.replacement) for record in records if record.replacement is not None]
+
+
+def begins_wide(records: Sequence[GrowthRecord]) -> bool:
+    """Whether neurons are removed from stage to stage, so that stage 0 is the widest network and not the seed."""
+    return any(not done.fresh for _, done in replacements(records))
 
 
 def growth_name(stage: int) -> str:

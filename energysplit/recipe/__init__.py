@@ -1,8 +1,9 @@
 """Recipes: everything a growth needs to know, read from TOML and checked before anything runs."""
 
 from energysplit.recipe.changes import changes, completed
-from energysplit.recipe.load import from_dict, load, override
+from energysplit.recipe.load import Setting, from_dict, load, override
 from energysplit.recipe.schema import (
+    BaselineRecipe,
     BoundRecipe,
     BudgetRecipe,
     DataRecipe,
@@ -11,6 +12,7 @@ from energysplit.recipe.schema import (
     HardwareRecipe,
     IndexRecipe,
     ModelRecipe,
+    PriceRecipe,
     Recipe,
     ReportRecipe,
     RunRecipe,
@@ -19,6 +21,7 @@ from energysplit.recipe.schema import (
 )
 
 __all__ = [
+    "BaselineRecipe",
     "BoundRecipe",
     "BudgetRecipe",
     "DataRecipe",
@@ -27,9 +30,11 @@ __all__ = [
     "HardwareRecipe",
     "IndexRecipe",
     "ModelRecipe",
+    "PriceRecipe",
     "Recipe",
     "ReportRecipe",
     "RunRecipe",
+    "Setting",
     "StepRecipe",
     "TrainRecipe",
     "changes",

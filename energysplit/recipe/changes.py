@@ -11,7 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from energysplit.recipe.schema import ExportRecipe, GrowthRecipe, HardwareRecipe, Recipe, RunRecipe, TrainRecipe
+from energysplit.recipe.schema import (
+    ExportRecipe,
+    GrowthRecipe,
+    HardwareRecipe,
+    Recipe,
+    ReportRecipe,
+    RunRecipe,
+    TrainRecipe,
+)
 
 
 def changes(recipe: Recipe, old: Mapping[str, Any]) -> list[str]:
@@ -28,15 +36,19 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
     """`old`, an earlier resolved recipe, with the keys that came later and their defaults."""
     tree = copy.deepcopy(dict(old))
     tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
+    tree.setdefault("baseline", None)
     later: dict[str, tuple[BaseModel, tuple[str, ...]]] = {
-        "growth": (GrowthRecipe(stages=0), ("risk", "signed", "mass", "bounds")),
+        "growth": (GrowthRecipe(stages=0), ("risk", "signed", "mass", "bounds", "sizes_of")),
         "train": (TrainRecipe(epochs=1), ("accumulate", "ema", "patience", "min_improvement", "teacher")),
         "run": (RunRecipe(), ("tensorboard",)),
+        "report": (ReportRecipe(), ("price",)),
     }
     for name, (section, keys) in later.items():
         if isinstance(tree.get(name), dict):
             defaults = section.model_dump(mode="json")
             tree[name] = {**{key: defaults[key] for key in keys}, **tree[name]}
+    if isinstance(tree.get("index"), dict):
+        tree["index"].setdefault("statistics", "running")
     if isinstance(tree.get("export"), dict):
         tree["export"].setdefault("measure", ExportRecipe().measure)
     budgets = tree.get("budget")

@@ -43,7 +43,8 @@ def explain(
             path = _known_part(root, path)
             schema = _find(root, path) or root
             text = _wrong(problem, schema, _lookup(given, path))
-        lines.setdefault(path, f"{source(path)}: {'.'.join(map(str, path))}: {text}")
+        place = f"{'.'.join(map(str, path))}: " if path else ""
+        lines.setdefault(path, f"{source(path)}: {place}{text}")
     # A list with a wrong item is reported as too short as well: the item says it better.
     inner = [path for path in lines if not any(path == other[: len(path)] for other in lines if other != path)]
     return "\n".join(lines[path] for path in inner)

@@ -20,17 +20,28 @@ from energysplit.recipe.schema import Recipe
 
 
 class Layer(NamedTuple):
-    """Where keys come from: a label for messages, and the tree of what it sets (list items by number)."""
+    """Where keys come from: a label for messages, the tree of what it sets (list items by number), whether a file."""
 
     label: str
     tree: dict[str, Any]
+    file: bool = True
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+class Setting(NamedTuple):
+    """A dotted key with its value, as another file sets it over a recipe; label: of that place, for messages."""
+
+    key: str
+    value: Any
+    label: str
+
+
+def load(path: str | Path, overrides: Iterable[str] = (), settings: Iterable[Setting] = ()) -> Recipe:
     """The recipe in a TOML file.
 
     Args:
         path: the file. Its key `extends` names a base recipe, relative to the file.
+        settings: what is set over the file, before `overrides`; as in files that extend others, tables merge and
+            everything else replaces.
         overrides: "key=value" each, applied last: dotted keys, list items by number ("budget.0.limit=2e6"); a value
             is read as TOML, and as plain text where it is not TOML.
 
@@ -39,7 +50,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             or has a wrong value; the message names file, key, what was given and what was expected.
     """
     layers = _files(Path(path), ())
-    return _recipe(layers, overrides, default_name=Path(path).stem)
+    return _recipe(layers, overrides, default_name=Path(path).stem, settings=settings)
 
 
 def from_dict(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -69,11 +80,18 @@ def override(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     return _recipe([Layer("recipe", recipe.resolved())], overrides)
 
 
-def _recipe(layers: Sequence[Layer], overrides: Iterable[str], default_name: str | None = None) -> Recipe:
+def _recipe(
+    layers: Sequence[Layer],
+    overrides: Iterable[str],
+    default_name: str | None = None,
+    settings: Iterable[Setting] = (),
+) -> Recipe:
     tree: dict[str, Any] = {} if default_name is None else {"name": default_name}
     for layer in layers:
         tree = _merge(tree, layer.tree)
     layers = list(layers)
+    for each in settings:
+        layers.append(_put(tree, each.key.split("."), each.value, each.label, merge=True))
     for text in overrides:
         layers.append(_set(tree, text))
     try:
@@ -90,7 +108,7 @@ def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
         raise RecipeError(
             f"{children[-1]}: extends: recipes extend each other in a circle: {circle}; remove one extends"
         )
-    tree = _read(path, children)
+    tree = read_toml(path, f"{children[-1]}: extends: {path}" if children else "")
     base = tree.pop("extends", None)
     if base is None:
         return [Layer(str(path), tree)]
@@ -102,17 +120,27 @@ def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
     return [*layers, Layer(str(path), tree)]
 
 
-def _read(path: Path, children: Sequence[Path]) -> dict[str, Any]:
-    named = f"{children[-1]}: extends: {path}" if children else str(path)
+def read_toml(path: Path, named: str = "", what: str = "recipe") -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Args:
+        path: the file.
+        named: how messages call it, if not by its path.
+        what: the kind of file, for messages.
+
+    Raises:
+        RecipeError: it is missing, can't be read or is no TOML.
+    """
+    named = named or str(path)
     try:
         if path.is_dir():
-            raise RecipeError(f"{named}: is a folder; expected a recipe file (TOML)")
+            raise RecipeError(f"{named}: is a folder; expected {_article(what)} file (TOML)")
         return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         close = nearest(path.name, beside)
         advice = close if close.startswith("did you mean") else "expected the path of a TOML file"
-        raise RecipeError(f"{named}: no such recipe file; {advice}") from None
+        raise RecipeError(f"{named}: no such {what} file; {advice}") from None
     except OSError as error:
         raise RecipeError(f"{named}: can't be read: {error.strerror}; expected a readable TOML file") from None
     except UnicodeDecodeError as error:
@@ -122,7 +150,11 @@ def _read(path: Path, children: Sequence[Path]) -> dict[str, Any]:
     except RecipeError:
         raise
     except (RecursionError, ValueError) as error:  # nested too deep, a number of thousands of digits, a NUL in a name
-        raise RecipeError(f"{named[:200]}: can't be read as TOML ({error}); expected a recipe file") from None
+        raise RecipeError(f"{named[:200]}: can't be read as TOML ({error}); expected {_article(what)} file") from None
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def _merge(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +173,11 @@ def _set(tree: dict[str, Any], text: str) -> Layer:
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise RecipeError(f"--set {text}: expected key=value with a dotted key, such as train.epochs=5")
-    value = _value(value_text.strip())
-    label = f"--set {'.'.join(parts)}"
+    return _put(tree, parts, _value(value_text.strip()), f"--set {'.'.join(parts)}")
+
+
+def _put(tree: dict[str, Any], parts: Sequence[str], value: Any, label: str, merge: bool = False) -> Layer:
+    """Sets the key with these parts in `tree`, in place; returns the layer it makes. merge: tables merge."""
     node: Any = tree
     for depth, part in enumerate(parts):
         where: Any = part
@@ -156,14 +191,16 @@ def _set(tree: dict[str, Any], text: str) -> Layer:
                 f"{label}: {'.'.join(parts[:depth])} has the value {shown(node)} and no keys; given {part!r}"
             )
         if depth == len(parts) - 1:
-            node[where] = value
+            old = node[where] if isinstance(node, list) else node.get(where)
+            both = merge and isinstance(old, Mapping) and isinstance(value, Mapping)
+            node[where] = _merge(old, value) if both else copy.deepcopy(value)
         else:
             node = node.setdefault(where, {}) if isinstance(node, dict) else node[where]
             if node is None:
                 raise RecipeError(f"{label}: {'.'.join(parts[: depth + 1])} has no keys; given {parts[depth + 1]!r}")
     for part in reversed(parts):
         value = {part: value}
-    return Layer(label, value)
+    return Layer(label, value, file=False)
 
 
 def _value(text: str) -> Any:
@@ -189,4 +226,4 @@ def _source(path: Sequence[str | int], layers: Sequence[Layer]) -> str:
                 break
         else:
             return layer.label
-    return next((layer.label for layer in reversed(layers) if not layer.label.startswith("--set ")), "recipe")
+    return next((layer.label for layer in reversed(layers) if layer.file), "recipe")

@@ -157,7 +157,9 @@ class TrainRecipe(_Section):
 class IndexRecipe(_Section):
     """How splitting indices are found."""
 
-    method: Literal["lobpcg", "rmsprop", "exact"] = Field(default="lobpcg", description="the eigen-solver")
+    method: Literal["lobpcg", "rmsprop", "exact", "random"] = Field(
+        default="lobpcg", description="the eigen-solver; random: directions by chance, to compare with"
+    )
     curvature: Literal["exact", "producer"] = Field(
         default="exact", description="through all followers (exact), or at the next nonlinearity only, as in the paper"
     )
@@ -171,6 +173,11 @@ class IndexRecipe(_Section):
     batch_size: Count = Field(default=256, description="images in a batch; rmsprop, as the paper's, always takes 64")
     sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
     kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
+    statistics: Literal["running", "batch"] = Field(
+        default="running",
+        description="what batch norms do when neurons move: keep their running statistics, as in inference, or follow "
+        "each batch, as in training; predicted and realised loss changes are of that mode",
+    )
     growing: bool = Field(default=False, description="whether lobpcg's first sweeps see a quarter of the images")
 
     @model_validator(mode="after")
@@ -213,7 +220,17 @@ class GrowthRecipe(_Section):
     """How often the network grows, and how neurons are chosen."""
 
     stages: Annotated[int, Field(ge=0)] = Field(description="number of growths; there is one training more")
-    method: Literal["milp", "lp", "greedy", "top_k"] = Field(default="milp", description="how neurons are chosen")
+    method: Literal["milp", "lp", "greedy", "top_k", "random"] = Field(
+        default="milp",
+        description="how neurons are chosen; random: by chance, whatever their index, to compare with",
+    )
+    sizes_of: str | None = Field(
+        default=None,
+        description="run folder of a finished growth: as many neurons of each group are split as it split there, and "
+        "method only says which: random ones, or (any other) those with the smallest indices; relative to the working "
+        "directory",
+        min_length=1,
+    )
     multiple_of: Count | Literal["auto"] | dict[str, Count] = Field(
         default=1,
         description="widths that grow become multiples of this; 'auto': what the budgets' tables say, 1 if none "
@@ -254,6 +271,80 @@ class GrowthRecipe(_Section):
         if self.signed and self.mass <= 1:
             raise ValueError(f"signed = true needs mass > 1, given {self.mass:g}; without it no share is negative")
         return self
+
+    @model_validator(mode="after")
+    def _kinds_are_chosen_by_gain(self) -> GrowthRecipe:
+        if self.signed and (self.method == "random" or self.sizes_of is not None):
+            other = "method = 'random'" if self.method == "random" else "sizes_of"
+            raise ValueError(f"signed = true does not go with {other}, which chooses neurons and no kinds of splits")
+        return self
+
+
+PRUNING = ("prune_l1", "prune_batch_norm", "morphnet")
+"""The baselines that begin wide and remove neurons."""
+PENALISED = ("prune_batch_norm", "morphnet")
+"""Those that press on batch norms' scales while training."""
+
+
+class BaselineRecipe(_Section):
+    """A method that the growth of another run is compared with (docs/baselines.md)."""
+
+    kind: Literal["width_multiplier", "from_scratch", "prune_l1", "prune_batch_norm", "morphnet"] = Field(
+        description="what makes the next stage's network: all groups wider by one factor (width_multiplier), or the "
+        "reference run's widths (from_scratch), each trained from random weights; or the network without its least "
+        "important neurons, by the norm of their weights (prune_l1) or by their batch norms' scales (prune_batch_norm, "
+        "morphnet)"
+    )
+    sizes_of: str = Field(
+        description="run folder of the finished growth whose prices (from_scratch: widths) its stages have, relative "
+        "to the working directory",
+        min_length=1,
+    )
+    start: str | None = Field(
+        default=None,
+        description="price of the network that pruning begins with, as a multiple of the reference run's last; '2x' if "
+        "not given",
+        json_schema_extra={"expected": "a multiple above 1x such as '2x'"},
+    )
+    penalty: Positive | None = Field(
+        default=None,
+        description="weight of the sparsity term of prune_batch_norm and morphnet, per batch-norm scale; 1e-4 if not "
+        "given",
+    )
+
+    @field_validator("start")
+    @classmethod
+    def _multiple(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                times = factor(value)
+            except BudgetError as error:
+                raise ValueError(str(error)) from None
+            if times is None or times <= 1:
+                raise ValueError("expected a multiple above 1x such as '2x'")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> BaselineRecipe:
+        for key, kinds in (("start", PRUNING), ("penalty", PENALISED)):
+            if getattr(self, key) is not None and self.kind not in kinds:
+                raise ValueError(f"{key} is for kind {', '.join(kinds)}; kind = {self.kind!r} has none, leave it out")
+        return self
+
+    @property
+    def prunes(self) -> bool:
+        """Whether it begins wide and removes neurons; otherwise each stage is trained from random weights."""
+        return self.kind in PRUNING
+
+    @property
+    def start_factor(self) -> float:
+        """`start` as a number."""
+        return factor(self.start or "2x") or 1.0
+
+    @property
+    def penalty_weight(self) -> float:
+        """Weight of the sparsity term; 0 for the kinds that have none."""
+        return (1e-4 if self.penalty is None else self.penalty) if self.kind in PENALISED else 0.0
 
 
 class HardwareRecipe(_Section):
@@ -301,10 +392,39 @@ class BudgetRecipe(_Section):
         return value
 
 
+class PriceRecipe(_Section):
+    """A further price with a name of its own, such as another device's."""
+
+    name: str = Field(
+        description="what it is called in the journal, the report and comparisons: letters, digits, - and _",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        json_schema_extra={"expected": "a name of letters, digits, - and _, such as 'pixel'"},
+    )
+    provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="arguments of the provider, passed by name; they go before [hardware], and a profile here leaves "
+        "[hardware]'s tables out",
+    )
+
+
 class ReportRecipe(_Section):
     """What the journal and the report show besides the budgets."""
 
     providers: Names = Field(default=("macs", "params"), description="cost providers priced at every stage")
+    price: Annotated[tuple[PriceRecipe, ...], Field(strict=False)] = Field(
+        default=(),
+        description="further prices of every stage, one [[report.price]] table each: other devices' or other options'",
+    )
+
+    @field_validator("price")
+    @classmethod
+    def _one_price_each(cls, value: tuple[PriceRecipe, ...]) -> tuple[PriceRecipe, ...]:
+        names = [price.name for price in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"expected names that differ, given {name!r} several times")
+        return value
 
 
 class RunRecipe(_Section):
@@ -350,6 +470,9 @@ class Recipe(_Section):
     index: IndexRecipe = Field(default_factory=IndexRecipe, description="how splitting indices are found")
     step: StepRecipe = Field(default_factory=StepRecipe, description="how far copies move apart")
     growth: GrowthRecipe = Field(description="how often and how the network grows")
+    baseline: BaselineRecipe | None = Field(
+        default=None, description="another method in place of splitting, under the same loop; left out for a growth"
+    )
     hardware: HardwareRecipe = Field(
         default_factory=HardwareRecipe, description="the device that prices are of; left out where they are counted"
     )

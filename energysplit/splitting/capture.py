@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
@@ -19,6 +20,7 @@ from energysplit.splitting import pieces
 from energysplit.splitting.curvature import derivatives
 from energysplit.splitting.pieces import Piece
 from energysplit.splitting.plan import Action, Segment, Step
+from energysplit.splitting.statistics import norms_of
 
 Loss = Callable[[Any, Tensor], Tensor]
 Finish = Callable[[Mapping[fx.Node, Tensor]], Piece]
@@ -39,7 +41,13 @@ class Capture:
 
 
 def capture(
-    net: Network, x: Tensor, target: Tensor, loss_fn: Loss, segments: Sequence[Segment], kink_beta: float
+    net: Network,
+    x: Tensor,
+    target: Tensor,
+    loss_fn: Loss,
+    segments: Sequence[Segment],
+    kink_beta: float,
+    statistics: str = "running",
 ) -> Capture:
     """Run one batch forward and backward to activations, in eval mode, and keep what the segments need.
 
@@ -50,6 +58,7 @@ def capture(
         loss_fn: (output, target) -> mean loss over the batch.
         segments: the tangent passes.
         kink_beta: see `curvature.derivatives`.
+        statistics: of batch norms, "running" or this batch's own; the same as the segments'.
 
     Raises:
         InputError: the loss is not a finite scalar.
@@ -62,7 +71,7 @@ def capture(
     watched: dict[fx.Node, Tensor] = {}
     unfinished: dict[int, Finish] = {}
     env: dict[fx.Node, Any] = {}
-    with evaluating(net.module), _frozen(net.module), torch.enable_grad():
+    with evaluating(net.module), norms_of(net.module, statistics), _frozen(net.module), torch.enable_grad():
         for op in net.ops:
             mine = steps.get(op.node, ())
             positions = None
@@ -121,6 +130,10 @@ def _prepared(
     elif op.kind is Kind.MAX_POOL:
         assert positions is not None
         made = pieces.pool(sources[0], positions)
+    elif op.kind is Kind.NORM and step.counts:
+        norm = module.get_submodule(str(node.target))
+        assert isinstance(norm, _BatchNorm)
+        return partial(_normalising, step, norm, value(sources[0]))
     elif op.kind is Kind.NORM:
         assert op.scale is not None
         made = pieces.scaling(sources[0], op.scale(module).detach())
@@ -139,6 +152,10 @@ def _bend(step: Step, z: Tensor, kink_beta: float, gradients: Mapping[fx.Node, T
     slope, second = derivatives(step.op.activation, z, kink_beta)
     weight = gradients[step.op.node] * second if step.counts else None
     return pieces.bend(step.sources[0], weight, slope if step.passes else None)
+
+
+def _normalising(step: Step, norm: _BatchNorm, z: Tensor, gradients: Mapping[fx.Node, Tensor]) -> Piece:
+    return pieces.normalising(step.sources[0], norm, z, gradients[step.op.node])
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from energysplit.errors import InputError, nearest
 from energysplit.graph import Network
-from energysplit.splitting import exact, lobpcg, rmsprop
+from energysplit.splitting import by_chance, exact, lobpcg, rmsprop
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.share import Share
 from energysplit.splitting.solution import Eigenpairs
 from energysplit.types import SplitIndex
 
-METHODS = ("lobpcg", "rmsprop", "exact")
+METHODS = ("lobpcg", "rmsprop", "exact", "random")
 
 
 def splitting_index(
@@ -42,6 +42,7 @@ def splitting_index(
     seed: int = 0,
     growing: bool = False,
     kink_beta: float = 3.0,
+    statistics: str = "running",
     share: Share | None = None,
 ) -> dict[str, SplitIndex]:
     """Splitting indices and directions of all neurons of all splittable groups that take part.
@@ -50,7 +51,8 @@ def splitting_index(
         net: the network; evaluated in eval mode and left as it was.
         batches: (input, target) pairs the directions are found on.
         loss_fn: (output, target) -> mean loss over the batch.
-        method: "lobpcg", "rmsprop" (the paper's; batches are cut into its 64 images) or "exact".
+        method: "lobpcg", "rmsprop" (the paper's; batches are cut into its 64 images) or "exact"; "random" takes unit
+            directions by chance, to compare with, and sweeps nothing: its `residual` is NaN.
         curvature: "exact" follows the channel through all its nonlinearities, "producer" is the paper's.
         linear: "skip" leaves out groups without nonlinearity, "unit" puts sigma'' = 1 there, "outgoing" lets the
             offspring of all groups differ in their outgoing weights too (docs/outgoing.md).
@@ -58,10 +60,12 @@ def splitting_index(
             optimistic, with a standard error that does not know it.
         signed: also find the largest eigenvalues with their directions, as `SplitIndex.upper`, for splits whose copies
             may have negative shares (docs/signed.md); a sweep then applies S twice to each captured batch.
-        sweeps: passes over the sample; None: the solver's default.
+        sweeps: passes over the sample; None: the solver's default. "exact" and "random" make as many as they need.
         seed: of the random start.
         growing: lobpcg makes its first sweeps on a quarter of the batches.
         kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
+        statistics: what batch norms do when neurons move: keep their "running" statistics, as in inference, or follow
+            each "batch", as in training (docs/batch-norm.md); the loss change is that of the network in that mode.
         share: this process's part of each batch, where several processes were given the same batches.
 
     Returns:
@@ -81,7 +85,14 @@ def splitting_index(
     if method == "rmsprop":
         sample = _cut(sample, rmsprop.BATCH)
     operator_on = partial(
-        SplittingOperator, net, loss_fn=loss_fn, curvature=curvature, linear=linear, kink_beta=kink_beta, share=share
+        SplittingOperator,
+        net,
+        loss_fn=loss_fn,
+        curvature=curvature,
+        linear=linear,
+        kink_beta=kink_beta,
+        statistics=statistics,
+        share=share,
     )
     operator = operator_on(sample)
     found: Eigenpairs
@@ -89,9 +100,11 @@ def splitting_index(
         found = exact.solve(operator, signed=signed)
     elif method == "rmsprop":
         found = rmsprop.solve(operator, seed=seed, sweeps=sweeps, signed=signed)
+    elif method == "random":
+        found = by_chance.solve(operator, seed=seed, signed=signed)
     else:
         found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing, signed=signed)
-    sample_images = operator.images
+    sample_images, swept = operator.images, found.images_swept > 0
     if held_out is not None:
         operator = operator_on(_listed(held_out), cache_bytes=0)
     made: list[dict[str, SplitIndex]] = []
@@ -100,7 +113,7 @@ def splitting_index(
         made.append(
             {
                 name: SplitIndex(
-                    value=evaluated[name][0] if held_out is not None else end.values[name].cpu(),
+                    value=end.values[name].cpu() if held_out is None and swept else evaluated[name][0],
                     direction=directions[name][0],
                     outgoing=directions[name][1],
                     stderr=evaluated[name][1] if operator.images > 1 else None,
@@ -108,7 +121,7 @@ def splitting_index(
                     images=operator.images,
                     solver=method,
                     held_out=held_out is not None,
-                    same_images=end.values[name].cpu(),
+                    same_images=end.values[name].cpu() if swept else None,
                     sweeps=end.images_swept / sample_images,
                 )
                 for name in end.vectors

@@ -22,6 +22,7 @@ from energysplit.splitting.layout import Layout, Moves, Vectors
 from energysplit.splitting.pieces import Piece, Tangents
 from energysplit.splitting.plan import Segment, Step, segments
 from energysplit.splitting.share import Share
+from energysplit.splitting.statistics import check_statistics
 from energysplit.types import SplitIndex
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -39,6 +40,8 @@ class SplittingOperator:
         curvature: see `plan.segments`.
         linear: see `plan.segments`.
         kink_beta: see `curvature.derivatives`.
+        statistics: of batch norms, "running" as in inference or the "batch"'s own as in training; of each process's
+            part of a batch, as there.
         cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
             3 GiB on CPU.
         share: of each batch, where several processes were given the same batches; what is returned is of whole batches.
@@ -53,6 +56,7 @@ class SplittingOperator:
         curvature: str = "exact",
         linear: str = "skip",
         kink_beta: float = 3.0,
+        statistics: str = "running",
         cache_bytes: int | None = None,
         share: Share | None = None,
     ) -> None:
@@ -60,8 +64,9 @@ class SplittingOperator:
         self.batches = batches
         self.images = count_images(batches)
         self.loss_fn = loss_fn
-        self.segments = segments(net, curvature, linear)
-        self.kink_beta = kink_beta
+        check_statistics(statistics)
+        self.segments = segments(net, curvature, linear, statistics)
+        self.kink_beta, self.statistics = kink_beta, statistics
         taking_part = {name for segment in self.segments for name in segment.groups}
         self.layout = Layout(net, [name for name in net.groups if name in taking_part], linear == "outgoing")
         parameter = next(net.module.parameters())
@@ -90,7 +95,7 @@ class SplittingOperator:
                     yield images, None
                     continue
                 x, target = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype), target.to(self.device)
-                held = capture(self.net, x, target, self.loss_fn, self.segments, self.kink_beta)
+                held = capture(self.net, x, target, self.loss_fn, self.segments, self.kink_beta, self.statistics)
                 if held.bytes <= self._room:
                     self._room -= held.bytes
                     self._cache[number] = held

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 from energysplit.graph.network import Op
@@ -142,6 +143,43 @@ def pool(node: fx.Node, positions: Tensor) -> Piece:
 def scaling(node: fx.Node, scale: Tensor) -> Piece:
     """A batch norm: times the scale of each channel."""
     return Piece(lambda t, _: t[node] * scale.reshape(-1, *(1,) * (t[node].dim() - 2)))
+
+
+def normalising(node: fx.Node, norm: _BatchNorm, value: Tensor, gradient: Tensor) -> Piece:
+    """A batch norm whose statistics follow the batch, as in training: it bends, because it divides by a size.
+
+    With u = z - mean z, s = sqrt(var z + eps), c = t - mean t, a = mean(u c) / s^2 and p = mean(c^2) / s^2, moving z by
+    e t gives u/s + e (c - a u)/s + e^2/2 (-2 a c - p u + 3 a^2 u)/s + O(e^3), all times the channel's weight.
+
+    Args:
+        node: its input.
+        norm: the module.
+        value: its input on this batch.
+        gradient: of the loss to its result.
+    """
+    axes = (0, *range(2, value.dim()))
+    centred = value - value.mean(axes, keepdim=True)
+    size = (centred.square().mean(axes, keepdim=True) + norm.eps).sqrt()
+    z = centred / size
+    scale = 1 / size
+    if norm.weight is not None:
+        weight = norm.weight.detach().view(-1, *(1,) * (value.dim() - 2))
+        scale, gradient = scale * weight, gradient * weight
+
+    def centre(t: Tangents) -> tuple[Tensor, Tensor]:
+        c = t[node] - t[node].mean(axes, keepdim=True)
+        return c, (z * c).mean(axes, keepdim=True)
+
+    def carry(t: Tangents, _: Moves) -> Tensor:
+        c, a = centre(t)
+        return scale * (c - a * z)
+
+    def each(t: Tangents, _: Moves) -> Tensor:
+        c, a = centre(t)
+        c, a = c / size, a / size
+        return gradient * (z * (3 * a.square() - c.square().mean(axes, keepdim=True)) - 2 * a * c)
+
+    return Piece(carry, each, held=(z, size, scale, gradient))
 
 
 def filtering(node: fx.Node, mixer: Mixer, weight: Tensor) -> Piece:

@@ -19,6 +19,7 @@ from energysplit.graph import Network
 from energysplit.graph.network import Kind, Op, Role
 from energysplit.splitting.layout import weight_name
 from energysplit.splitting.pieces import weight_of
+from energysplit.splitting.statistics import follows
 
 _STOPS = (Kind.MIX, Kind.VALUE, Kind.OPAQUE)
 
@@ -59,7 +60,7 @@ class Segment:
     steps: tuple[Step, ...]
 
 
-def segments(net: Network, curvature: str, linear: str) -> tuple[Segment, ...]:
+def segments(net: Network, curvature: str, linear: str, statistics: str = "running") -> tuple[Segment, ...]:
     """The tangent passes of all groups that take part.
 
     Args:
@@ -69,6 +70,8 @@ def segments(net: Network, curvature: str, linear: str) -> tuple[Segment, ...]:
         linear: groups that are bent nowhere are left out under "skip". "unit" counts sigma'' = 1 at the outputs of
             their movers, after a batch norm (the paper's code). "outgoing": the columns of consumers move too, and
             all groups take part.
+        statistics: "running" or "batch"; with a batch's own, batch norms bend too. It changes nothing about which
+            groups take part: without another nonlinearity a batch norm's bend is 0 at an optimum.
 
     Raises:
         InputError: a rule is unknown, or the two do not go together.
@@ -95,7 +98,7 @@ def segments(net: Network, curvature: str, linear: str) -> tuple[Segment, ...]:
         units = flow.outputs(straight) if linear == "unit" else set()
         if linear == "skip":
             flow = _Flow(net, [name for name in able if name in bent], curvature == "producer")
-    return _grouped(net, _steps(flow, units, reads))
+    return _grouped(net, _steps(flow, units, reads, statistics == "batch"))
 
 
 class _Flow:
@@ -146,8 +149,11 @@ class _Flow:
         return tuple(node for node in op.node.all_input_nodes if self.reach[node])
 
 
-def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]]) -> list[Step]:
-    """All steps in order; what leads nowhere is left out. reads: consumer -> groups whose columns in it move."""
+def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], norms_bend: bool) -> list[Step]:
+    """All steps in order; what leads nowhere is left out.
+
+    reads: consumer -> groups whose columns in it move. norms_bend: whether batch norms follow their batch.
+    """
     steps: list[Step] = []
     wanted = set(units)
     for op in reversed(flow.net.ops):
@@ -163,6 +169,7 @@ def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]]) -> list
                 steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False))
         elif sources and op.kind not in _STOPS:
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
+            counts = counts or (passes and norms_bend and _follows_batch(op, flow.net.module))
             if counts or passes:
                 wanted.update(sources)
                 steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes))
@@ -206,6 +213,11 @@ def _columns(net: Network) -> dict[str, set[str]]:
         if slot.role is Role.CONSUMER and slot.tensor == weight_name(layer):
             found.setdefault(layer, set()).add(slot.group)
     return found
+
+
+def _follows_batch(op: Op, module: nn.Module) -> bool:
+    """Whether the operation is a batch norm that has its batch's statistics in training."""
+    return op.kind is Kind.NORM and op.node.op == "call_module" and follows(module.get_submodule(str(op.node.target)))
 
 
 def _owned(op: Op, module: nn.Module) -> bool:

@@ -69,6 +69,7 @@ def train_epoch(
     epoch: int = 0,
     accumulate: int = 1,
     distillation: Distillation | None = None,
+    penalty: Callable[[], Tensor] | None = None,
     after_update: Callable[[], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EpochResult:
@@ -91,6 +92,8 @@ def train_epoch(
         epoch: for the message, if the training fails; from 0.
         accumulate: batches an update.
         distillation: the teacher, if there is one; the loss returned is with it.
+        penalty: a term of the weights alone that is added to the loss of each update once; the loss returned is with
+            it.
         after_update: called after each update of the weights.
         progress: called after each batch with its images.
 
@@ -117,6 +120,10 @@ def train_epoch(
                 inputs, targets = session.shard(batch)
                 with session.gathering(model, last=number == len(group)):
                     outputs, loss = _forward(session, model, inputs, targets, loss_fn, distillation)
+                    if penalty is not None:
+                        # Outside mixed precision. The weights below make a mean over images, of which each batch and
+                        # each process brings its part: the penalty counts once an update, however it is divided.
+                        loss = loss + penalty()
                     # Processes average their gradients and batches add theirs; this weight makes that the mean over
                     # all images of the update.
                     weight = len(targets) * session.processes / together

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from energysplit.allocation import METHODS, allocate, search
+from energysplit.allocation import SEEKING, allocate, search
 from energysplit.allocation.greedy import fill
 from energysplit.allocation.problem import Problem, build
 from energysplit.costs import marginal_price
@@ -62,14 +62,14 @@ def shortfalls(request: pytest.FixtureRequest, chain: Callable, indices: Callabl
     """
     patch = pytest.MonkeyPatch()
     patch.setattr(search, "search_all", lambda problem: None)
-    result: dict[str, list[float]] = {method: [] for method in METHODS}
+    result: dict[str, list[float]] = {method: [] for method in SEEKING}
     for seed, (net, index, budgets) in enumerate(random_problems(chain, indices, 40)):
         if request.param == "hard":
             draw, macs = random.Random(seed), marginal_price(net, "macs")
             values = {name: [-macs[name] * draw.uniform(1, 1.3) for _ in range(net.widths[name])] for name in macs}
             index = indices(net, seed, values)
         best = best_gain(build(net, index, budgets))
-        for method in METHODS:
+        for method in SEEKING:
             gain = allocate(net, index, budgets, method=method).predicted_gain
             assert gain <= best * (1 + 1e-12)
             result[method].append(1 - gain / best if best > 0 else 0.0)
@@ -80,7 +80,7 @@ def shortfalls(request: pytest.FixtureRequest, chain: Callable, indices: Callabl
 def test_milp_is_never_below_greedy_and_top_k_and_rarely_below_lp(shortfalls: dict[str, list[float]]) -> None:
     below = {
         other: sum(milp > theirs + 1e-9 for milp, theirs in zip(shortfalls["milp"], shortfalls[other], strict=True))
-        for other in METHODS
+        for other in SEEKING
     }
     assert below["greedy"] == below["top_k"] == 0
     assert below["lp"] <= 1
@@ -94,7 +94,7 @@ def test_the_bound_holds_for_linear_costs(multiple_of: int, chain: Callable, ind
     for net, index, budgets in random_problems(chain, indices, 12, linear=True):
         best = best_gain(build(net, index, budgets, multiple_of=multiple_of))
         bounds = []
-        for method in METHODS:
+        for method in SEEKING:
             found = allocate(net, index, budgets, method=method, multiple_of=multiple_of)
             if found.predicted_gain > 0:
                 bounds.append(found.predicted_gain / (1 - found.gap))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energysplit.allocation import METHODS, allocate, search
+from energysplit.allocation import SEEKING, allocate, search
 from energysplit.costs import price
 from energysplit.types import Budget, Cost, LayerCase
 
@@ -52,12 +52,12 @@ def bought_next(width: int, bought: int, good: int, multiple_of: int) -> int | N
 
 
 @pytest.mark.parametrize("multiple_of", [1, 4])
-@pytest.mark.parametrize("method", [*METHODS, "milp by rounds alone"])
+@pytest.mark.parametrize("method", [*SEEKING, "milp by rounds alone"])
 def test_full_inside_and_only_good_neurons(
     method: str, multiple_of: int, chain: Callable, indices: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Heuristic-free: everything is recomputed from `price`, which the allocator's own books don't enter.
-    if method not in METHODS:
+    if method not in SEEKING:
         method = "milp"
         monkeypatch.setattr(search, "search_all", lambda problem: None)
 

@@ -84,6 +84,30 @@ def test_death_at_every_few_file_operations(processes, undisturbed, tmp_path, fi
     assert_same(folder, reference)
 
 
+def test_a_baseline_dies_at_every_few_file_operations(processes, undisturbed, tmp_path):
+    """The same for a run whose next network is not split; its sizes are those of the undisturbed growth."""
+    baseline = {"baseline": {"kind": "morphnet", "sizes_of": str(undisturbed[0])}}
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    child = processes.Process(target=growth_runs.grow_in_child, args=(str(whole),), kwargs=baseline)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    chance = random.Random(0)
+    deaths = 0
+    for _ in range(40):
+        place = (str(folder), chance.randint(1, 70))
+        child = processes.Process(target=growth_runs.grow_and_die_at, args=place, kwargs=baseline)
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == 137
+        deaths += 1
+    assert child.exitcode == 0
+    assert deaths >= 1
+    assert_same(folder, whole)
+
+
 @pytest.mark.parametrize("operation", range(1, 9))
 def test_death_while_the_folder_is_made(processes, undisturbed, tmp_path, operation):
     """The first file operations: folder, recipe, environment, first progress."""

@@ -18,8 +18,10 @@ import tomli_w
 import torch
 from launched import LONGEST_S, environment, launched
 
+from energysplit import growth
 from energysplit.errors import RecipeError
 from energysplit.growth.setup import _check_images
+from energysplit.output.atomic import write_text
 from energysplit.output.indices import load_index
 
 PLAIN = {"model": {"name": "mlp", "args": {"widths": [5, 6], "activation": "silu"}}, "index": {"sweeps": 40}}
@@ -108,6 +110,22 @@ def test_processes_hold_one_network(runs, tmp_path):
     assert len(lines) == 2
     assert sum(lines[1]["widths"].values()) > sum(lines[0]["widths"].values())
     assert all(math.isfinite(line["validation"]["loss"]) for line in lines)
+
+
+def test_processes_prune_one_network(tmp_path, monkeypatch):
+    """A baseline with a penalty: decided once, the same bits on both, inside the reference run's prices."""
+    monkeypatch.setattr(growth.loop, "write_report", lambda path, *_: write_text(path / "report.html", "left out"))
+    growth.grow(growth_runs.tiny(growth={"stages": 1}), run_dir=tmp_path / "grown")
+    baseline = {"kind": "morphnet", "sizes_of": str(tmp_path / "grown")}
+    ended = grow(recipe_file(tmp_path, growth={"stages": 1}, baseline=baseline), tmp_path / "run", 2)
+    assert [each.code for each in ended] == [0, 0], ended
+    told = [[line for line in each.out.splitlines() if line.startswith("network")] for each in ended]
+    assert told[0] == told[1] != []
+    first, last = growth_runs.journal(tmp_path / "run")
+    assert first["replacement"]["kept"]
+    assert sum(last["widths"].values()) < sum(first["widths"].values())
+    limit = growth_runs.journal(tmp_path / "grown")[1]["prices"]["macs"]["value"]
+    assert last["prices"]["macs"]["value"] <= limit
 
 
 def test_a_killed_process_ends_the_run_and_resume_finishes_it(runs, tmp_path):

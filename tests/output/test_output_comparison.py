@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from compared_runs import cost, made_up
 
-from energysplit.cli.compare import _read
 from energysplit.errors import InputError, RunError
+from energysplit.growth.compared import read_run
 from energysplit.output.comparison import Comparison, CostName
 from energysplit.output.comparison_content import comparison_document, stage_table, summary
 from energysplit.output.comparison_doubts import compared
@@ -26,7 +26,7 @@ VANILLA: Any = {"growth": {"method": "top_k"}}
 
 
 def _compared(*folders: Path, providers: tuple[str, ...] = ()) -> Comparison:
-    return compared([_read(folder) for folder in folders], providers)
+    return compared([read_run(folder) for folder in folders], providers)
 
 
 @pytest.fixture

@@ -1,0 +1,189 @@
+"""The sizes of another run: what each of its stages had in channels and cost, read from its journal without weights.
+
+Baselines are compared with a growth at its own prices, so they take them from its run folder. A run that goes on with
+other sizes than it began with would not end where it was going, so it notes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from energysplit.costs import NetworkPricer, amount
+from energysplit.errors import RecipeError, RunError
+from energysplit.graph import Network
+from energysplit.growth import journal
+from energysplit.output.atomic import write_text
+from energysplit.types import CostProvider, CostRecord, GrowthRecord
+
+REFERENCE_FILE = "reference.json"
+
+_SAME_PRICE = 1e-9  # relative: the journal holds prices to the last bit, a table in another file may round
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A finished run's sizes. key: the recipe key that names it, for messages."""
+
+    run: Path
+    key: str
+    records: tuple[GrowthRecord, ...]
+
+    @property
+    def stages(self) -> int:
+        """Number of its finished stages; there is one growth fewer."""
+        return len(self.records)
+
+    def widths(self, stage: int) -> dict[str, int]:
+        """Group -> channels at a stage."""
+        return dict(self.records[stage].widths)
+
+    def price(self, stage: int, provider: str) -> CostRecord:
+        """The price of a stage's network, by the name the provider has in the journal.
+
+        Raises:
+            RecipeError: the run did not report that price.
+        """
+        prices = self.records[stage].prices
+        if provider not in prices:
+            raise RecipeError(
+                f"{self.said}: its journal has no prices by {provider!r}, which a budget here is in; it has "
+                f"{', '.join(prices)}. Add {provider!r} to its report.providers and grow it again, or give a budget "
+                "that it reports"
+            )
+        return prices[provider]
+
+    @property
+    def said(self) -> str:
+        """The key with its value, as messages begin."""
+        return f"{self.key} = {str(self.run)!r}"
+
+    def check(self, seed: Network, providers: Mapping[str, CostProvider]) -> None:
+        """Refuse a run whose sizes mean something else here.
+
+        Args:
+            seed: of the run that wants the sizes.
+            providers: of its budgets, by the name the journal shows.
+
+        Raises:
+            RecipeError: the run began with another network, or its prices are by another provider or table.
+        """
+        if self.widths(0) != seed.widths:
+            other = sorted(self.widths(0).items() ^ seed.widths.items())[0][0]
+            raise RecipeError(
+                f"{self.said}: that run began with another network ({other!r}: {self.widths(0).get(other, 'no')} "
+                f"channels there, {seed.widths.get(other, 'no')} here); give a run of the same model and model.args"
+            )
+        for name, provider in providers.items():
+            pricer = NetworkPricer(seed, provider)
+            for stage in range(self.stages):
+                theirs, ours = self.price(stage, name), pricer.price(self.widths(stage))
+                if theirs.unit != ours.unit or not math.isclose(theirs.value, ours.value, rel_tol=_SAME_PRICE):
+                    raise RecipeError(
+                        f"{self.said}: its stage {stage} cost {amount(theirs.value, theirs.unit)} by {name!r} there, "
+                        f"and costs {amount(ours.value, ours.unit)} here; give both recipes the same data.image_size, "
+                        "[hardware] and options of the provider"
+                    )
+
+    def hold(self, run: Path) -> None:
+        """Note the sizes in a run folder, or check that they are those noted there.
+
+        Raises:
+            RunError: the run was started with other sizes, or the note can't be read.
+        """
+        file = run / REFERENCE_FILE
+        sizes = [
+            {"widths": record.widths, "prices": {name: price.value for name, price in record.prices.items()}}
+            for record in self.records
+        ]
+        digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
+        if not file.exists():
+            write_text(file, json.dumps({"run": str(self.run), "sizes_sha256": digest}, indent=2) + "\n")
+            return
+        try:
+            old = json.loads(file.read_text())["sizes_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} can't be read ({error}); choose another folder with --run") from error
+        if old != digest:
+            raise RunError(
+                f"run folder {run} was started with other sizes than {self.run} has now ({REFERENCE_FILE}); put that "
+                "run back, or choose another folder with --run"
+            )
+
+
+def read_reference(path: str | Path, key: str, stages: int) -> Reference:
+    """The sizes of a finished run.
+
+    Args:
+        path: its run folder, relative to the working directory.
+        key: the recipe key that names it, such as "baseline.sizes_of".
+        stages: growths of the run that wants them; it must have made at least as many.
+
+    Raises:
+        RunError: there is no run, it is not finished, or its recipe or journal can't be read.
+        RecipeError: it has fewer growths, or is itself a baseline.
+    """
+    run = Path(path).expanduser()
+    said = f"{key} = {str(path)!r}"
+    recipe = _recipe(run, said)
+    if recipe.get("baseline") is not None:
+        raise RecipeError(
+            f"{said}: that run is a baseline itself (baseline.kind); give the run of the growth it is compared with"
+        )
+    file = run / journal.JOURNAL_FILE
+    if not file.exists():
+        raise RunError(f"{said}: the run has no finished stage yet; grow it first: energysplit grow RECIPE --run {run}")
+    records, damage = journal.recover(file)
+    if damage:
+        raise RunError(f"{said}: {damage}; repair it first: energysplit grow RECIPE --run {run} --resume")
+    wanted = _growths(recipe, said)
+    if not records or (records[-1].stage < wanted and not records[-1].stopped):
+        raise RunError(
+            f"{said}: the run is not finished, {len(records)} of {wanted + 1} stages are; grow it to its end first: "
+            f"energysplit grow RECIPE --run {run} --resume"
+        )
+    if stages > len(records) - 1:
+        raise RecipeError(
+            f"growth.stages = {stages} given, but the run of {said} grew {len(records) - 1} times; at most "
+            f"{len(records) - 1} expected"
+        )
+    return Reference(run, key, tuple(records))
+
+
+def _recipe(run: Path, said: str) -> dict[str, Any]:
+    """The run's resolved recipe.
+
+    Raises:
+        RunError: there is none that can be read.
+    """
+    file = run / "recipe.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{said}: no run is there ({file}: {error.strerror}); expected a run folder that `energysplit grow` wrote. "
+            "Grow it first"
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{said}: {file} is damaged, it is no JSON ({error}); grow it again in a new folder") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{said}: {file} is damaged, a table of recipe keys expected; grow it again in a new folder")
+    return found
+
+
+def _growths(recipe: Mapping[str, Any], said: str) -> int:
+    """The number of growths the run's recipe asks for.
+
+    Raises:
+        RunError: it says none.
+    """
+    growth = recipe.get("growth")
+    stages = growth.get("stages") if isinstance(growth, dict) else None
+    if not isinstance(stages, int):
+        raise RunError(f"{said}: its recipe.json has no growth.stages; grow it again in a new folder")
+    return stages

@@ -1,0 +1,31 @@
+"""The recipe that a run folder holds, as plain data; of whatever version wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from energysplit.errors import RunError
+
+RECIPE_FILE = "recipe.json"
+
+
+def saved_recipe(run: Path) -> dict[str, Any]:
+    """The resolved recipe a run folder holds.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    file = run / RECIPE_FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
+        ) from None
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
+    return found

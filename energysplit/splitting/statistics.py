@@ -1,0 +1,52 @@
+"""What batch norm does when neurons move: keep its running statistics, as in inference, or follow, as in training.
+
+With running statistics a batch norm scales each channel. With a batch's own it takes out again whatever a move does to
+the mean and the size of its input, so a split that gains only by those gains nothing that training keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from energysplit.errors import InputError, nearest
+
+STATISTICS = ("running", "batch")
+
+
+def check_statistics(statistics: str) -> None:
+    """Refuse an unknown word.
+
+    Raises:
+        InputError: it is neither "running" nor "batch".
+    """
+    if statistics not in STATISTICS:
+        raise InputError(f"statistics={statistics!r} given: {nearest(statistics, STATISTICS)}")
+
+
+def follows(module: nn.Module) -> bool:
+    """Whether a module is a batch norm whose statistics follow the batch in training."""
+    return isinstance(module, _BatchNorm)
+
+
+def norms_of(module: nn.Module, statistics: str) -> AbstractContextManager[None]:
+    """The context in which batch norms have these statistics; everything else keeps its mode."""
+    return _batch_statistics(module) if statistics == "batch" else nullcontext()
+
+
+@contextmanager
+def _batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms with the statistics of each batch; running ones and counters are neither read nor changed."""
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    before = [(norm.training, norm.track_running_stats) for norm in norms]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm, (training, track) in zip(norms, before, strict=True):
+            norm.training = training
+            norm.track_running_stats = track
