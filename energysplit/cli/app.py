@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from energysplit.cli import allocate, compare, env, export, frontier, grow, price, profile, report
+from energysplit.cli import allocate, compare, env, experiment, export, frontier, grow, price, profile, report
 from energysplit.errors import CheckFailed, InputError, SolverFailed
 
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
@@ -77,6 +77,7 @@ app.command()(price.price)
 app.command()(allocate.allocate)
 app.command()(frontier.frontier)
 app.command()(compare.compare)
+app.command()(experiment.experiment)
 app.command()(export.export)
 app.command()(report.report)
 app.command()(env.env)

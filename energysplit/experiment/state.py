@@ -1,0 +1,102 @@
+"""How far a run has come, from its folder's plain text, so that listing an experiment needs no torch.
+
+Whether what lies there is whole is not judged here: a run that goes on checks every file, and repeats what is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from energysplit.errors import RunError
+from energysplit.recipe import Recipe, changes
+
+JOURNAL_FILE = "journal.jsonl"
+RECIPE_FILE = "recipe.json"
+REPORT_FILE = "report.html"
+MODEL_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as it stands.
+
+    begun: whether a training, or a stage, is kept there. stages, epochs, seconds: finished ones. test: accuracy of the
+    last finished stage, 0 to 1. finished: whether nothing is left to do.
+    """
+
+    begun: bool = False
+    stages: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    test: float | None = None
+    finished: bool = False
+
+
+def state_of(folder: Path, recipe: Recipe) -> RunState:
+    """The state of a run with this recipe; nothing has begun where there is no folder."""
+    lines = list(_lines(folder / JOURNAL_FILE))
+    if not lines:
+        return RunState(begun=(folder / "progress").is_dir())
+    last = lines[-1]
+    ended = last.get("stage") == recipe.growth.stages or bool(last.get("stopped"))
+    written = (folder / REPORT_FILE).is_file() and (not recipe.export.onnx or (folder / MODEL_FILE).is_file())
+    return RunState(
+        begun=True,
+        stages=len(lines),
+        epochs=sum(int(line["train"]["epochs"]) for line in lines),
+        seconds=sum(float(value) for line in lines for value in line["seconds"].values()),
+        test=last["test"]["accuracy"] if last.get("test") else None,
+        finished=ended and written,
+    )
+
+
+def seed_trained(folder: Path) -> bool:
+    """Whether stage 0 of the run is in its journal."""
+    return next(iter(_lines(folder / JOURNAL_FILE)), None) is not None
+
+
+def check_run(title: str, folder: Path, recipe: Recipe) -> None:
+    """Nothing, if a run may be started or resumed in its folder.
+
+    Raises:
+        RunError: it holds a run of another recipe, or other files; the message names the run and the keys.
+    """
+    if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{title}: {folder} is a file; expected a run folder. Choose other folders with --runs")
+        return
+    file = folder / RECIPE_FILE
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{title}: {folder} holds other files and no run; choose other folders with --runs") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{title}: {file} can't be read ({error}); choose other folders with --runs") from None
+    if changed := changes(recipe, old) if isinstance(old, Mapping) else ["everything"]:
+        raise RunError(
+            f"{title}: its run in {folder} was started with another recipe: {', '.join(changed)} "
+            f"differ{'s' if len(changed) == 1 else ''}; put the old value back, choose other folders with --runs, or "
+            "remove the folder"
+        )
+
+
+def _lines(journal: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal, up to the first that can't be read."""
+    try:
+        *lines, _ = journal.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    found = []
+    for line in lines:
+        try:
+            read = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(read, dict) or "train" not in read or "seconds" not in read:
+            break
+        found.append(read)
+    return found
