@@ -174,7 +174,7 @@ class IndexRecipe(_Section):
     sweeps: Count | None = Field(default=None, description="passes over the images; the solver's own if not given")
     kink_beta: Positive = Field(default=3.0, description="sharpness of the softplus that smooths a ReLU's kink")
     statistics: Literal["running", "batch"] = Field(
-        default="running",
+        default="batch",
         description="what batch norms do when neurons move: keep their running statistics, as in inference, or follow "
         "each batch, as in training; predicted and realised loss changes are of that mode",
     )
