@@ -90,14 +90,14 @@ def _run(plan: Plan, jobs: int, out: Path, command: str) -> None:
             err=True,
         )
         raise typer.Exit(130 if interrupted else 128 + ended.number) from None
-    if outcome.finished:
-        _report(plan, outcome, out, command)
     for name, lines in outcome.failed.items():
         typer.echo(f"failed: {plan.run(name).title}: {lines[0]}", err=True)
         for line in lines[1:]:
             typer.echo(f"  {line}", err=True)
     for name, reason in outcome.skipped.items():
         typer.echo(f"skipped: {plan.run(name).title}: {reason}", err=True)
+    if outcome.finished:
+        _report(plan, outcome, out, command)
     if outcome.failed:
         typer.echo(f"to run what is missing: {command}", err=True)
         raise typer.Exit(1)

@@ -16,6 +16,9 @@ from energysplit.experiment.schema import Experiment, MethodTable, Size, placeho
 from energysplit.recipe import Recipe
 from energysplit.recipe.first_stage import first_stage, unshared
 
+TRAINING_COMPUTE = "training_compute"
+"""What comparisons derive from the MACs (output.comparison_compute, which needs no recipe to name it)."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -120,6 +123,7 @@ def make_plan(
             shared = "" if unshared(recipe) else first_stage(recipe)
             found.append(Run(method.name, seed, recipe, folder_of(method.name), needs, shared))
     _check_different(path, found)
+    _check_reported(path, experiment, found)
     return Plan(path, experiment, size, folder, tuple(found))
 
 
@@ -160,6 +164,27 @@ def _ordered(path: Path, experiment: Experiment, size: Size, wanted: Sequence[st
     for name in wanted or known:
         visit(name, ())
     return list(done.values())
+
+
+def _check_reported(path: Path, experiment: Experiment, runs: Sequence[Run]) -> None:
+    """Refuse costs that some run will not report, before all are run.
+
+    Raises:
+        RecipeError: a provider of the comparison is in neither budgets nor reports of a run.
+    """
+    for run in runs:
+        report = run.recipe.report
+        reported = {*report.providers, *(price.name for price in report.price)}
+        reported |= {budget.provider for budget in run.recipe.budget}
+        if "macs" in reported:
+            reported.add(TRAINING_COMPUTE)
+        for provider in experiment.providers:
+            # Several of one name are numbered where they are made.
+            if provider.partition("#")[0] not in reported:
+                raise RecipeError(
+                    f"{path}: providers: method {run.method!r} does not report {provider!r}: "
+                    f"{nearest(provider, reported)}; add it to report.providers"
+                )
 
 
 def _check_different(path: Path, runs: Sequence[Run]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import tomli_w
 
 from energysplit.errors import RecipeError
 from energysplit.output.atomic import write_text
-from energysplit.recipe import Recipe, load
+from energysplit.recipe import Recipe, from_dict
 
 
 def write_recipe(path: Path, recipe: Recipe) -> Path:
@@ -19,13 +20,23 @@ def write_recipe(path: Path, recipe: Recipe) -> Path:
     Raises:
         RecipeError: TOML can't hold it (a null in a model's arguments).
     """
-    text = tomli_w.dumps(_without_none(recipe.resolved()))
+    text = as_toml(recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-    if load(path) != recipe:
-        raise RecipeError(f"{path}: the recipe changes when it is written as TOML; is there a null in model.args?")
     return path
+
+
+def as_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that reads back equal.
+
+    Raises:
+        RecipeError: TOML can't hold it (a null in a model's arguments).
+    """
+    text = tomli_w.dumps(_without_none(recipe.resolved()))
+    if from_dict(tomllib.loads(text), recipe.name) != recipe:
+        raise RecipeError(f"{recipe.name}: the recipe changes when written as TOML; is there a null in model.args?")
+    return text
 
 
 def _without_none(tree: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from energysplit.errors import InputError
 from energysplit.experiment.plan import Plan, Run
 from energysplit.experiment.processes import Process, Start, last_lines, start_process
-from energysplit.experiment.recipe_file import write_recipe
+from energysplit.experiment.recipe_file import as_toml, write_recipe
 from energysplit.experiment.signals import Signals
 from energysplit.experiment.state import RunState, check_run, seed_trained, state_of
 from energysplit.output.numbers import duration, percent
@@ -65,10 +65,12 @@ class Runner:
 
         Raises:
             RunError: a folder holds a run of another recipe; nothing was started.
+            RecipeError: a recipe can't be written as TOML; nothing was started.
             Ended: the process was told to end; nothing it started runs any more.
         """
         for run in self.plan.runs:
             check_run(run.title, run.folder, run.recipe)
+            as_toml(run.recipe)
         with Signals() as signals:
             try:
                 self._skip_finished()

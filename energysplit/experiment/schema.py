@@ -199,6 +199,11 @@ class Experiment(_Table):
         for number, claim in enumerate(self.claim):
             for key in ("better", "than"):
                 _known(f"claim.{number}.{key}", getattr(claim, key), names)
+            if self.providers and claim.provider not in self.providers:
+                raise ValueError(
+                    f"claim.{number}.provider: {claim.provider!r} is no cost of the comparison; add it to providers, "
+                    f"or give one of them: {nearest(claim.provider, self.providers)}"
+                )
             if claim.better == claim.than:
                 raise ValueError(f"claim.{number}: expected two methods, given {claim.better!r} twice")
         return self

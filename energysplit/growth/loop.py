@@ -85,8 +85,8 @@ def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> Growt
             warn(text)
         if setup.teacher is not None:
             setup.teacher.hold(path)
-        if setup.baseline is not None:
-            setup.baseline.reference.hold(path)
+        if (sizes := setup.baseline.reference if setup.baseline else setup.sizes) is not None:
+            sizes.hold(path)
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")

@@ -193,6 +193,8 @@ def _warnings(
         warnings.append(
             "index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change"
         )
+        if recipe.index.statistics == "batch":
+            warnings.append("the paper's index has index.statistics = 'running'; with 'batch' it is another one")
     if recipe.growth.mass != GrowthRecipe.model_fields["mass"].default and not recipe.growth.signed:
         warnings.append("growth.mass has no effect without growth.signed = true")
     if recipe.growth.sizes_of is not None and recipe.growth.multiple_of != 1:

@@ -19,6 +19,7 @@ from energysplit.errors import RecipeError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output.atomic import write_text
+from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
 from energysplit.types import CostProvider, CostRecord, GrowthRecord
 
 REFERENCE_FILE = "reference.json"
@@ -161,19 +162,15 @@ def _recipe(run: Path, said: str) -> dict[str, Any]:
     Raises:
         RunError: there is none that can be read.
     """
-    file = run / "recipe.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not (run / RECIPE_FILE).exists():
         raise RunError(
-            f"{said}: no run is there ({file}: {error.strerror}); expected a run folder that `energysplit grow` wrote. "
-            "Grow it first"
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{said}: {file} is damaged, it is no JSON ({error}); grow it again in a new folder") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{said}: {file} is damaged, a table of recipe keys expected; grow it again in a new folder")
-    return found
+            f"{said}: no run is there, for it has no {RECIPE_FILE}; expected a run folder that `energysplit grow` "
+            "wrote. Grow it first"
+        )
+    try:
+        return saved_recipe(run)
+    except RunError as error:
+        raise RunError(f"{said}: {error}") from error
 
 
 def _growths(recipe: Mapping[str, Any], said: str) -> int:

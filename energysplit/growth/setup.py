@@ -21,7 +21,7 @@ from energysplit.growth.reference import Reference
 from energysplit.growth.teacher import Teacher, load_teacher
 from energysplit.output import tensorboard
 from energysplit.recipe import Recipe
-from energysplit.splitting import exact
+from energysplit.splitting import exact, rmsprop
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.layout import Layout
 from energysplit.splitting.plan import segments
@@ -155,6 +155,8 @@ def _check_images(recipe: Recipe, images: int, processes: int) -> None:
             f"index.images + index.held_out_images = {wanted} given, at most the {images} training images "
             f"of {recipe.data.name} expected; lower them or data.validation"
         )
+    if recipe.growth.stages > 0 and recipe.baseline is None and recipe.index.statistics == "batch":
+        _check_samples(recipe, processes)
     if images % recipe.train.batch_size == 1:
         raise RecipeError(
             f"train.batch_size = {recipe.train.batch_size} leaves a last batch of one of the {images} training images, "
@@ -166,6 +168,22 @@ def _check_images(recipe: Recipe, images: int, processes: int) -> None:
             f"train.batch_size = {recipe.train.batch_size} makes a batch of {smallest} of the {images} training "
             f"images, too few for {processes} processes, which need two each; change it, or start fewer processes"
         )
+
+
+def _check_samples(recipe: Recipe, processes: int) -> None:
+    """Refuse index batches that have no statistics of their own on some process."""
+    index = recipe.index
+    for key, count in (("images", index.images), ("held_out_images", index.held_out_images)):
+        size = (
+            min(index.batch_size, rmsprop.BATCH) if key == "images" and index.method == "rmsprop" else index.batch_size
+        )
+        last = count % index.batch_size % size or size
+        if min(last, count) < 2 * processes:
+            raise RecipeError(
+                f"index.{key} = {count} leaves a last batch of {min(last, count)} (index.batch_size = "
+                f"{index.batch_size}), and index.statistics = 'batch' needs two images a process; change it by a few, "
+                "or use index.statistics = 'running'"
+            )
 
 
 def _seed(recipe: Recipe, splits: data.Splits) -> Network:

@@ -235,7 +235,8 @@ def refuse_twice(runs: Sequence[ComparedRun]) -> None:
     for run in runs:
         keys: list[tuple[object, ...]] = [(Path(run.folder).resolve(),)]
         if weights := run.records[0].weights_sha256:
-            keys.append((run.method_key, run.seed, weights))
+            # Baselines that follow other runs have the same seed network, and are not the same.
+            keys.append((json.dumps(run.recipe.get("baseline")), run.method_key, run.seed, weights))
         for key in keys:
             if key in seen:
                 other = run.folder if seen[key] == run.folder else f"{seen[key]} and {run.folder}"

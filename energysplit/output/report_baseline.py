@@ -12,9 +12,9 @@ from energysplit.types import GrowthRecord
 _METHODS = {
     "width_multiplier": "Width multiplier: every stage is a network of its own, all groups of the seed times one "
     "factor, as wide as the reference run's stage of the same number was dear; trained from random weights for as many "
-    "epochs as that network had had in all its stages.",
+    "epochs as the recipe gives all stages up to it.",
     "from_scratch": "From scratch: every stage is a network of its own with the widths of the reference run's stage of "
-    "the same number, trained from random weights for as many epochs as that network had had in all its stages.",
+    "the same number, trained from random weights for as many epochs as the recipe gives all stages up to it.",
     "prune_l1": "Pruning by weights (Li et al. 2016): a wide network loses the neurons whose weights have the smallest "
     "L1 norm, the same part of each group, and is trained on.",
     "prune_batch_norm": "Pruning by batch norm (Liu et al. 2017): a penalty presses on the scales of the batch norms "

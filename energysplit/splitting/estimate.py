@@ -65,7 +65,7 @@ def splitting_index(
         growing: lobpcg makes its first sweeps on a quarter of the batches.
         kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
         statistics: what batch norms do when neurons move: keep their "running" statistics, as in inference, or follow
-            each "batch", as in training (docs/batch-norm.md); the loss change is that of the network in that mode.
+            each "batch", as in training (docs/how-it-works.md); the loss change is that of the network in that mode.
         share: this process's part of each batch, where several processes were given the same batches.
 
     Returns:

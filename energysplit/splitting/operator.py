@@ -177,7 +177,8 @@ class SplittingOperator:
     def evaluate(self, vectors: Vectors) -> dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
         """Group -> (v^T S v, its standard error over images) of each neuron; one forward tangent pass.
 
-        Error: the sample is independent images; the standard error is that of a mean, NaN for a single image.
+        Error: the sample is independent images; the standard error is that of a mean, NaN for a single image. With the
+        batch's statistics images of a batch share these, which the standard error does not know.
         """
         return self.evaluate_all([vectors])[0]
 

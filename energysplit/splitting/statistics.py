@@ -41,6 +41,11 @@ def norms_of(module: nn.Module, statistics: str) -> AbstractContextManager[None]
 def _batch_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms with the statistics of each batch; running ones and counters are neither read nor changed."""
     norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    if any(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
+        raise InputError(
+            "statistics='batch' given for a network with nn.SyncBatchNorm, whose statistics are of all processes; use "
+            "statistics='running', or ordinary batch norms"
+        )
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     for norm in norms:
         norm.training, norm.track_running_stats = True, False

@@ -138,6 +138,11 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
         ('better = "grown"', 'better = "gron"', "claim.0.better: no method 'gron'; did you mean 'grown'"),
         ('than = "Top k (vanilla)"', 'than = "grown"', "claim.0: expected two methods, given 'grown' twice"),
         ('than = "Top k (vanilla)"', 'than = "Top k (vanilla)"\nat = "first"', "claim.0.at: expected 'every stage'"),
+        (
+            'than = "Top k (vanilla)"',
+            'than = "Top k (vanilla)"\nprovider = "mac"',
+            "'mac' is no cost of the comparison",
+        ),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:

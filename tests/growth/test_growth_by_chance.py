@@ -97,6 +97,10 @@ def test_resuming_needs_no_second_decision(tmp_path, reference):
     (tmp_path / "cut" / "journal.jsonl").write_text(lines[0])
     grow(given, run_dir=tmp_path / "cut", resume=True)
     assert journal(tmp_path / "cut") == journal(tmp_path / "whole")
+    note = json.loads((tmp_path / "cut" / "reference.json").read_text())
+    (tmp_path / "cut" / "reference.json").write_text(json.dumps({**note, "sizes_sha256": "other"}))
+    with pytest.raises(RunError, match="started with other sizes than"):
+        grow(given, run_dir=tmp_path / "cut", resume=True)
 
 
 def test_the_dry_run_shows_it(reference):

@@ -69,10 +69,6 @@ def plan_of(baseline: Baseline) -> BaselinePlan:
 
 def warnings_of(recipe: Recipe) -> list[str]:
     """Keys of a recipe that a baseline does not use, though they were given."""
-    growth = recipe.growth
-    said = []
-    if growth.multiple_of != 1:
-        said.append("growth.multiple_of has no effect in a baseline: its widths are rounded to whole neurons only")
-    if growth.sizes_of is not None:
-        said.append("growth.sizes_of has no effect in a baseline; baseline.sizes_of names the run it is compared with")
-    return said
+    if recipe.growth.multiple_of == 1:
+        return []
+    return ["growth.multiple_of has no effect in a baseline: its widths are rounded to whole neurons only"]
