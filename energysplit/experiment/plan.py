@@ -170,7 +170,7 @@ def _check_reported(path: Path, experiment: Experiment, runs: Sequence[Run]) -> 
     """Refuse costs that some run will not report, before all are run.
 
     Raises:
-        RecipeError: a provider of the comparison is in neither budgets nor reports of a run.
+        RecipeError: a provider of the comparison, or of a claim, is in neither budgets nor reports of a run.
     """
     for run in runs:
         report = run.recipe.report
@@ -178,7 +178,7 @@ def _check_reported(path: Path, experiment: Experiment, runs: Sequence[Run]) -> 
         reported |= {budget.provider for budget in run.recipe.budget}
         if "macs" in reported:
             reported.add(TRAINING_COMPUTE)
-        for provider in experiment.providers:
+        for provider in (*experiment.providers, *(claim.provider for claim in experiment.claim)):
             # Several of one name are numbered where they are made.
             if provider.partition("#")[0] not in reported:
                 raise RecipeError(

@@ -7,13 +7,14 @@ rest begin where it ended. A run that fails takes with it only those that follow
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from energysplit.errors import InputError
+from energysplit.errors import InputError, RunError
 from energysplit.experiment.plan import Plan, Run
 from energysplit.experiment.processes import Process, Start, last_lines, start_process
 from energysplit.experiment.recipe_file import as_toml, write_recipe
@@ -64,13 +65,14 @@ class Runner:
         """What became of every run.
 
         Raises:
-            RunError: a folder holds a run of another recipe; nothing was started.
+            RunError: a folder holds a run of another recipe, or can't be written; nothing was started.
             RecipeError: a recipe can't be written as TOML; nothing was started.
             Ended: the process was told to end; nothing it started runs any more.
         """
         for run in self.plan.runs:
             check_run(run.title, run.folder, run.recipe)
             as_toml(run.recipe)
+        self._check_writable()
         with Signals() as signals:
             try:
                 self._skip_finished()
@@ -83,6 +85,25 @@ class Runner:
             finally:
                 self._stop(signals)
         return self.outcome
+
+    def _check_writable(self) -> None:
+        """Refuse folders that can't be made, and names too long for a file.
+
+        Raises:
+            RunError: recipes or logs can't be written.
+        """
+        try:
+            for name in (RECIPES, LOGS):
+                (self.plan.folder / name).mkdir(parents=True, exist_ok=True)
+                for run in self.plan.runs:
+                    (self.plan.folder / name / f"{run.name}.toml").is_file()
+        except OSError as error:
+            raise RunError(
+                f"{error.filename} can't be written: {error.strerror}; choose other folders with --runs, or a shorter "
+                "name of a method"
+                if error.errno == errno.ENAMETOOLONG
+                else f"{error.filename} can't be written: {error.strerror}; choose other folders with --runs"
+            ) from None
 
     def _skip_finished(self) -> None:
         for run in list(self.waiting):

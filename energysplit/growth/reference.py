@@ -129,9 +129,13 @@ def read_reference(path: str | Path, key: str, stages: int) -> Reference:
         RunError: there is no run, it is not finished, or its recipe or journal can't be read.
         RecipeError: it has fewer growths, or is itself a baseline.
     """
-    run = Path(path).expanduser()
     said = f"{key} = {str(path)!r}"
-    recipe = _recipe(run, said)
+    try:
+        run = Path(path).expanduser()
+        there = (run / RECIPE_FILE).exists()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be read; no such home folder
+        raise RunError(f"{said}: can't be read ({getattr(error, 'strerror', None) or error})") from None
+    recipe = _recipe(run, there, said)
     if recipe.get("baseline") is not None:
         raise RecipeError(
             f"{said}: that run is a baseline itself (baseline.kind); give the run of the growth it is compared with"
@@ -156,13 +160,13 @@ def read_reference(path: str | Path, key: str, stages: int) -> Reference:
     return Reference(run, key, tuple(records))
 
 
-def _recipe(run: Path, said: str) -> dict[str, Any]:
-    """The run's resolved recipe.
+def _recipe(run: Path, there: bool, said: str) -> dict[str, Any]:
+    """The run's resolved recipe. there: whether its file is.
 
     Raises:
         RunError: there is none that can be read.
     """
-    if not (run / RECIPE_FILE).exists():
+    if not there:
         raise RunError(
             f"{said}: no run is there, for it has no {RECIPE_FILE}; expected a run folder that `energysplit grow` "
             "wrote. Grow it first"

@@ -26,6 +26,7 @@ from energysplit.splitting.capture import Loss
 from energysplit.splitting.layout import Layout
 from energysplit.splitting.plan import segments
 from energysplit.splitting.share import Share
+from energysplit.splitting.statistics import norms_of
 from energysplit.train.session import Session
 from energysplit.types import Budget, Cost, CostRecord
 
@@ -118,6 +119,10 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     seed = _seed(recipe, splits)
     if recipe.index.method == "exact" and recipe.growth.stages > 0 and recipe.baseline is None:
         exact.check_size(layout(recipe, seed).shapes)
+    if recipe.growth.stages > 0 and recipe.baseline is None:
+        index = recipe.index
+        with norms_of(seed.module, index.statistics):  # refuses batch norms that can't have these
+            segments(seed, index.curvature, index.linear, index.statistics)
     _check_groups(recipe, seed)
     found = priced(recipe)
     seed_price = {

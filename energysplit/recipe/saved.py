@@ -24,7 +24,7 @@ def saved_recipe(run: Path) -> dict[str, Any]:
         raise RunError(
             f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
     if not isinstance(found, dict):
         raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")

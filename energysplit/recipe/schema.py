@@ -286,6 +286,10 @@ PENALISED = ("prune_batch_norm", "morphnet")
 """Those that press on batch norms' scales while training."""
 
 
+LARGEST_START = 1000
+"""Times a grown network's price that pruning may begin with; more is a slip of the pen, and takes all memory."""
+
+
 class BaselineRecipe(_Section):
     """A method that the growth of another run is compared with (docs/baselines.md)."""
 
@@ -320,8 +324,8 @@ class BaselineRecipe(_Section):
                 times = factor(value)
             except BudgetError as error:
                 raise ValueError(str(error)) from None
-            if times is None or times <= 1:
-                raise ValueError("expected a multiple above 1x such as '2x'")
+            if times is None or not 1 < times <= LARGEST_START:
+                raise ValueError(f"expected a multiple above 1x and up to {LARGEST_START}x, such as '2x'")
         return value
 
     @model_validator(mode="after")

@@ -8,10 +8,11 @@ memory of one is free for the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from enum import Enum
 
+import torch.nn.functional as F
 from torch import fx, nn
 
 from energysplit.errors import InputError
@@ -74,7 +75,7 @@ def segments(net: Network, curvature: str, linear: str, statistics: str = "runni
             groups take part: without another nonlinearity a batch norm's bend is 0 at an optimum.
 
     Raises:
-        InputError: a rule is unknown, or the two do not go together.
+        InputError: a rule is unknown, two do not go together, or a batch norm can't be given a batch's statistics.
     """
     if curvature not in ("exact", "producer") or linear not in ("skip", "unit", "outgoing"):
         raise InputError(
@@ -85,6 +86,11 @@ def segments(net: Network, curvature: str, linear: str, statistics: str = "runni
         raise InputError(
             "linear='outgoing' follows tangents up to the consumers, which curvature='producer' stops before; use "
             "curvature='exact'"
+        )
+    if statistics == "batch" and any(op.node.target is F.batch_norm for op in net.ops):
+        raise InputError(
+            "statistics='batch' given for a network that calls torch.nn.functional.batch_norm, which does not say what "
+            "it does in training; use statistics='running', or batch norms as layers"
         )
     able = [name for name, group in net.groups.items() if group.splittable and group.movers]
     flow = _Flow(net, able, curvature == "producer")
@@ -98,7 +104,7 @@ def segments(net: Network, curvature: str, linear: str, statistics: str = "runni
         units = flow.outputs(straight) if linear == "unit" else set()
         if linear == "skip":
             flow = _Flow(net, [name for name in able if name in bent], curvature == "producer")
-    return _grouped(net, _steps(flow, units, reads, statistics == "batch"))
+    return _grouped(net, _steps(flow, units, reads, bent if statistics == "batch" else None))
 
 
 class _Flow:
@@ -149,10 +155,11 @@ class _Flow:
         return tuple(node for node in op.node.all_input_nodes if self.reach[node])
 
 
-def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], norms_bend: bool) -> list[Step]:
+def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], bent: Set[str] | None) -> list[Step]:
     """All steps in order; what leads nowhere is left out.
 
-    reads: consumer -> groups whose columns in it move. norms_bend: whether batch norms follow their batch.
+    reads: consumer -> groups whose columns in it move. bent: groups with a nonlinearity, where batch norms follow their
+    batch; None: they don't.
     """
     steps: list[Step] = []
     wanted = set(units)
@@ -169,7 +176,9 @@ def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], norms_b
                 steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False))
         elif sources and op.kind not in _STOPS:
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
-            counts = counts or (passes and norms_bend and _follows_batch(op, flow.net.module))
+            # Behind the last nonlinearity too, where the tangent itself is wanted no more.
+            if bent is not None and (passes or flow.arriving(op) & bent):
+                counts = counts or _follows_batch(op, flow.net.module)
             if counts or passes:
                 wanted.update(sources)
                 steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes))

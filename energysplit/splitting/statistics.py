@@ -24,7 +24,7 @@ def check_statistics(statistics: str) -> None:
         InputError: it is neither "running" nor "batch".
     """
     if statistics not in STATISTICS:
-        raise InputError(f"statistics={statistics!r} given: {nearest(statistics, STATISTICS)}")
+        raise InputError(f"statistics={statistics!r} given: {nearest(str(statistics), STATISTICS)}")
 
 
 def follows(module: nn.Module) -> bool:
@@ -51,6 +51,13 @@ def _batch_statistics(module: nn.Module) -> Iterator[None]:
         norm.training, norm.track_running_stats = True, False
     try:
         yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "statistics='batch' given with a batch of one image, which has no statistics in some batch norm; give "
+            "batches of two images or more, or use statistics='running'"
+        ) from None
     finally:
         for norm, (training, track) in zip(norms, before, strict=True):
             norm.training = training

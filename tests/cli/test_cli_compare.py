@@ -29,7 +29,10 @@ def test_two_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for run in runs for path in run.rglob("*") if path.is_file()}
     monkeypatch.chdir(tmp_path)
     stdout, stderr = _compare(*runs)
-    assert stdout.splitlines() == ["tiny: accuracy against MACs and parameters.", "comparison: comparison/compare.html"]
+    assert stdout.splitlines() == [
+        "tiny: accuracy against MACs, parameters and training compute.",
+        "comparison: comparison/compare.html",
+    ]
     assert stderr == ""
     text = (tmp_path / "comparison" / "compare.md").read_text()
     for stage in range(2):

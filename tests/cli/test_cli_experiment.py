@@ -124,3 +124,8 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "out" / "comparison" / "notes").write_text("")
     assert "holds something else" in _experiment(path, "--out", tmp_path / "out", code=2)[1]
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "file").write_text("")
+    stderr = _experiment(path, "--runs", tmp_path / "file", code=2)[1]
+    assert "can't be written: Not a directory; choose other folders with --runs" in stderr
+    path.write_text(path.read_text().replace("Top k (vanilla)", "n" * 300))
+    assert "a shorter name of a method" in _experiment(path, "--runs", tmp_path / "runs", code=2)[1]

@@ -17,7 +17,7 @@ from energysplit.growth.given_sizes import decide
 from energysplit.growth.journal import read
 from energysplit.growth.plan import plan
 from energysplit.growth.priced import priced
-from energysplit.growth.reference import Reference
+from energysplit.growth.reference import Reference, read_reference
 from energysplit.growth.saved import load_saved
 from energysplit.growth.solve_again import ask_again
 from energysplit.output.indices import load_index
@@ -149,6 +149,18 @@ def test_a_run_that_is_not_there_or_not_finished(tmp_path, reference):
     (half / "journal.jsonl").write_text((reference / "journal.jsonl").read_text().splitlines(keepends=True)[0])
     with pytest.raises(RunError, match="not finished, 1 of 2 stages are"):
         grow(recipe(half), run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-here/run"], ids=["too long", "no home"])
+def test_a_folder_that_can_t_be(name):
+    with pytest.raises(RunError, match="growth.sizes_of = .*: can't be read"):
+        read_reference(name, "growth.sizes_of", 1)
+
+
+def test_a_recipe_nested_too_deep(tmp_path):
+    (tmp_path / "recipe.json").write_text("[" * 200000)
+    with pytest.raises(RunError, match="is damaged"):
+        read_reference(tmp_path, "growth.sizes_of", 1)
 
 
 def test_a_stage_asked_again_or_of_a_reference_that_changed(tmp_path, reference):

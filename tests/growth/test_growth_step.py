@@ -33,7 +33,8 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case():
-    setup = prepare(growth_runs.tiny(step={"policy": "fixed", "size": 1e-3}))
+    # Running statistics: single images, which the predictions are compared with, have no others.
+    setup = prepare(growth_runs.tiny(step={"policy": "fixed", "size": 1e-3}, index={"statistics": "running"}))
     train = setup.splits.train
     cut = [[(x.double(), y) for x, y in train.take(torch.arange(start, start + IMAGES), 10)] for start in (0, IMAGES)]
     net = es.trace(setup.seed.module.double(), cut[0][0][0])
@@ -110,3 +111,17 @@ def test_pairs_need_no_upper_end(case):
     assert record.realised_change == pytest.approx(record.predicted_change, rel=0.01)
     with pytest.raises(es.InputError, match="moves along the largest eigenvalue, but no direction for it is given"):
         take_step(case.setup, case.net, lower, allocation(case.net, "quadruple"), case.held_out)
+
+
+def test_with_batch_statistics_prediction_and_outcome_are_those_of_training():
+    """The default of recipes: both numbers are of the loss in which batch norms follow the held-out batches."""
+    setup = prepare(growth_runs.tiny(step={"policy": "fixed", "size": 1e-3}))
+    held_out = [(x.double(), y) for x, y in setup.splits.train.take(torch.arange(2 * IMAGES), IMAGES)]
+    net = es.trace(setup.seed.module.double(), held_out[0][0])
+    found = {}
+    for statistics in ("batch", "running"):
+        index = es.splitting_index(net, held_out, setup.loss, method="exact", statistics=statistics)
+        found[statistics], _ = take_step(setup, net, index, allocation(net), held_out)
+        assert found[statistics].realised_change == pytest.approx(found[statistics].predicted_change, rel=0.01)
+    setup.session.close()
+    assert found["batch"].predicted_change < found["running"].predicted_change

@@ -86,3 +86,39 @@ def test_the_network_is_left_as_it_was():
 def test_an_unknown_word_is_refused():
     with pytest.raises(es.EnergysplitError, match="statistics='batches' given: did you mean 'batch'"):
         es.splitting_index(cases.network("cnn"), [BATCH], F.cross_entropy, statistics="batches")
+
+
+def test_a_batch_norm_behind_the_last_nonlinearity_bends_too():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(5)).double()
+    x, target = torch.randn(12, 3, 6, 6).double(), torch.randint(5, (12,))
+    module(x)
+    net = es.trace(module.eval(), x)
+    index = es.splitting_index(net, [(x, target)], F.cross_entropy, method="exact", statistics="batch")
+    losses = []
+    for each in (net, es.split(net, {"0": [1]}, index, STEP)):
+        losses.append(F.cross_entropy(copy.deepcopy(each.module).train()(x), target).item())
+    assert losses[1] - losses[0] == pytest.approx(STEP**2 / 2 * float(index["0"].value[1]), rel=0.01)
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(64, 5)
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("variance", torch.ones(4))
+
+    def forward(self, x):
+        normed = F.batch_norm(self.conv(x), self.mean, self.variance, training=self.training)
+        return self.head(F.silu(normed).flatten(1))
+
+
+def test_batch_norms_that_can_t_have_them_are_refused():
+    x = torch.randn(3, 3, 6, 6)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(108, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 5)).eval()
+    functional = Functional().eval()
+    for module, images, said in ((linear, 1, "a batch of one image"), (functional, 3, "functional.batch_norm")):
+        batch = (x[:images], torch.zeros(images, dtype=torch.long))
+        net = es.trace(module, x)
+        with pytest.raises(es.EnergysplitError, match=said):
+            es.splitting_index(net, [batch], F.cross_entropy, statistics="batch")
+        assert es.splitting_index(net, [batch], F.cross_entropy)
