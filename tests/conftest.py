@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 # Before torch is imported: pytest-xdist runs several processes, and threads of one would starve the others.
@@ -16,12 +19,23 @@ from jaxtyping import install_import_hook
 # Stays installed: modules are imported by whichever test needs them first.
 install_import_hook(["energysplit.splitting", "energysplit.surgery"], "beartype.beartype")
 
+# A shell starts what runs in the background deaf to Ctrl-C, and so would be the processes that tests interrupt.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile(
     "energysplit", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("energysplit")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_runtest_teardown() -> None:
+    """A session that a test leaves open must not make torch refuse operators in the tests after it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")

@@ -321,8 +321,9 @@ def test_prices_that_no_pruning_reaches(reference, monkeypatch):
     [
         ({"kind": "prune_l1", "penalty": 1e-4}, "penalty is for kind prune_batch_norm, morphnet"),
         ({"kind": "from_scratch", "start": "2x"}, "start is for kind prune_l1"),
-        ({"kind": "prune_l1", "start": "1x"}, "expected a multiple above 1x such as '2x'"),
-        ({"kind": "prune_l1", "start": "2 MMAC"}, "expected a multiple above 1x such as '2x'"),
+        ({"kind": "prune_l1", "start": "1x"}, "expected a multiple above 1x and up to 1000x, such as '2x'"),
+        ({"kind": "prune_l1", "start": "1e9x"}, "expected a multiple above 1x and up to 1000x, such as '2x'"),
+        ({"kind": "prune_l1", "start": "2 MMAC"}, "expected a multiple above 1x and up to 1000x, such as '2x'"),
         ({"kind": "slim"}, "width_multiplier"),
     ],
 )
