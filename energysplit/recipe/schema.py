@@ -8,15 +8,16 @@ Lists are tuples, so that a recipe can't change while it runs.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from energysplit.amounts import LARGEST, check_limit, factor
+from energysplit.amounts import check_limit, factor
 from energysplit.errors import BudgetError
+from energysplit.recipe.baseline import BaselineRecipe
+from energysplit.recipe.section import Positive, Section
 from energysplit.types import Scope
 
-Positive = Annotated[float, Field(gt=0)]
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -30,22 +31,7 @@ Fractions = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(str
 _LIMIT = "a number > 0, an amount with its unit such as '8 ms' or '100 MMAC', or a multiple above 1x such as '1.5x'"
 
 
-class _Section(BaseModel):
-    """A table of a recipe: frozen, unknown keys refused, types not converted, no NaN and no infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
-
-    @model_validator(mode="after")
-    def _no_absurd_numbers(self) -> Self:
-        for key in type(self).model_fields:
-            value = getattr(self, key)
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and abs(number) > LARGEST:
-                    raise ValueError(f"{key} is above {LARGEST:g}, more than anything here can use")
-        return self
-
-
-class ModelRecipe(_Section):
+class ModelRecipe(Section):
     """The seed network."""
 
     name: str = Field(
@@ -56,7 +42,7 @@ class ModelRecipe(_Section):
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the model, passed by name")
 
 
-class DataRecipe(_Section):
+class DataRecipe(Section):
     """Images and how they are divided."""
 
     name: str = Field(description="digits, cifar10, cifar100, fashion_mnist or image_folder", min_length=1)
@@ -72,7 +58,7 @@ class DataRecipe(_Section):
     )
 
 
-class TeacherRecipe(_Section):
+class TeacherRecipe(Section):
     """A network whose outputs are learnt from too (docs/training.md)."""
 
     model_config = ConfigDict(json_schema_extra={"expected": "a table, { run = 'runs/NAME' }"})
@@ -86,7 +72,7 @@ class TeacherRecipe(_Section):
     temperature: Positive = Field(default=4.0, description="what both networks' outputs are divided by for its part")
 
 
-class TrainRecipe(_Section):
+class TrainRecipe(Section):
     """Training of each stage. A list gives one value a stage; its last value is used for all later stages."""
 
     epochs: Count | Counts = Field(description="epochs of each training")
@@ -154,7 +140,7 @@ class TrainRecipe(_Section):
         return _at(self.learning_rate, stage)
 
 
-class IndexRecipe(_Section):
+class IndexRecipe(Section):
     """How splitting indices are found."""
 
     method: Literal["lobpcg", "rmsprop", "exact", "random"] = Field(
@@ -187,7 +173,7 @@ class IndexRecipe(_Section):
         return self
 
 
-class StepRecipe(_Section):
+class StepRecipe(Section):
     """How far the two copies of a neuron move apart."""
 
     policy: Literal["fixed", "relative", "tolerance", "monotone"] = Field(
@@ -200,7 +186,7 @@ class StepRecipe(_Section):
     largest: Positive = Field(default=1.0, description="policies tolerance and monotone: largest ratio tried")
 
 
-class BoundRecipe(_Section):
+class BoundRecipe(Section):
     """How far the groups of one name pattern may grow."""
 
     model_config = ConfigDict(json_schema_extra={"expected": "a table, { max_channels = N } or { frozen = true }"})
@@ -216,7 +202,7 @@ class BoundRecipe(_Section):
         return self
 
 
-class GrowthRecipe(_Section):
+class GrowthRecipe(Section):
     """How often the network grows, and how neurons are chosen."""
 
     stages: Annotated[int, Field(ge=0)] = Field(description="number of growths; there is one training more")
@@ -280,78 +266,7 @@ class GrowthRecipe(_Section):
         return self
 
 
-PRUNING = ("prune_l1", "prune_batch_norm", "morphnet")
-"""The baselines that begin wide and remove neurons."""
-PENALISED = ("prune_batch_norm", "morphnet")
-"""Those that press on batch norms' scales while training."""
-
-
-LARGEST_START = 1000
-"""Times a grown network's price that pruning may begin with; more is a slip of the pen, and takes all memory."""
-
-
-class BaselineRecipe(_Section):
-    """A method that the growth of another run is compared with (docs/baselines.md)."""
-
-    kind: Literal["width_multiplier", "from_scratch", "prune_l1", "prune_batch_norm", "morphnet"] = Field(
-        description="what makes the next stage's network: all groups wider by one factor (width_multiplier), or the "
-        "reference run's widths (from_scratch), each trained from random weights; or the network without its least "
-        "important neurons, by the norm of their weights (prune_l1) or by their batch norms' scales (prune_batch_norm, "
-        "morphnet)"
-    )
-    sizes_of: str = Field(
-        description="run folder of the finished growth whose prices (from_scratch: widths) its stages have, relative "
-        "to the working directory",
-        min_length=1,
-    )
-    start: str | None = Field(
-        default=None,
-        description="price of the network that pruning begins with, as a multiple of the reference run's last; '2x' if "
-        "not given",
-        json_schema_extra={"expected": "a multiple above 1x such as '2x'"},
-    )
-    penalty: Positive | None = Field(
-        default=None,
-        description="weight of the sparsity term of prune_batch_norm and morphnet, per batch-norm scale; 1e-4 if not "
-        "given",
-    )
-
-    @field_validator("start")
-    @classmethod
-    def _multiple(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                times = factor(value)
-            except BudgetError as error:
-                raise ValueError(str(error)) from None
-            if times is None or not 1 < times <= LARGEST_START:
-                raise ValueError(f"expected a multiple above 1x and up to {LARGEST_START}x, such as '2x'")
-        return value
-
-    @model_validator(mode="after")
-    def _keys_of_the_kind(self) -> BaselineRecipe:
-        for key, kinds in (("start", PRUNING), ("penalty", PENALISED)):
-            if getattr(self, key) is not None and self.kind not in kinds:
-                raise ValueError(f"{key} is for kind {', '.join(kinds)}; kind = {self.kind!r} has none, leave it out")
-        return self
-
-    @property
-    def prunes(self) -> bool:
-        """Whether it begins wide and removes neurons; otherwise each stage is trained from random weights."""
-        return self.kind in PRUNING
-
-    @property
-    def start_factor(self) -> float:
-        """`start` as a number."""
-        return factor(self.start or "2x") or 1.0
-
-    @property
-    def penalty_weight(self) -> float:
-        """Weight of the sparsity term; 0 for the kinds that have none."""
-        return (1e-4 if self.penalty is None else self.penalty) if self.kind in PENALISED else 0.0
-
-
-class HardwareRecipe(_Section):
+class HardwareRecipe(Section):
     """The device: for every cost provider that takes these arguments."""
 
     profile: str | None = Field(
@@ -366,7 +281,7 @@ class HardwareRecipe(_Section):
     )
 
 
-class BudgetRecipe(_Section):
+class BudgetRecipe(Section):
     """A limit on one price of the network."""
 
     provider: str = Field(description="a registered cost provider, or 'module:Class'", min_length=1)
@@ -396,7 +311,7 @@ class BudgetRecipe(_Section):
         return value
 
 
-class PriceRecipe(_Section):
+class PriceRecipe(Section):
     """A further price with a name of its own, such as another device's."""
 
     name: str = Field(
@@ -412,7 +327,7 @@ class PriceRecipe(_Section):
     )
 
 
-class ReportRecipe(_Section):
+class ReportRecipe(Section):
     """What the journal and the report show besides the budgets."""
 
     providers: Names = Field(default=("macs", "params"), description="cost providers priced at every stage")
@@ -431,7 +346,7 @@ class ReportRecipe(_Section):
         return value
 
 
-class RunRecipe(_Section):
+class RunRecipe(Section):
     """Where and how it runs."""
 
     device: str = Field(
@@ -449,7 +364,7 @@ class RunRecipe(_Section):
     )
 
 
-class ExportRecipe(_Section):
+class ExportRecipe(Section):
     """What is written at the end."""
 
     onnx: bool = Field(default=True, description="whether model.onnx is written and compared in ONNX Runtime")
@@ -459,7 +374,7 @@ class ExportRecipe(_Section):
     )
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe. `name` is the file's stem unless the file says otherwise."""
 
     name: str = Field(

@@ -25,7 +25,7 @@ from energysplit.growth.baselines.sizes import Limits, limit_of, widest
 from energysplit.growth.priced import Priced
 from energysplit.growth.reference import Reference, read_reference
 from energysplit.recipe import Recipe
-from energysplit.recipe.schema import PENALISED, BaselineRecipe
+from energysplit.recipe.baseline import PENALISED, BaselineRecipe
 from energysplit.types import CostProvider
 
 
