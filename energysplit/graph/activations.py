@@ -1,8 +1,9 @@
 """Activations energysplit can differentiate twice, each with its kinks.
 
 A kink is a place where the first derivative jumps; the second derivative has a Dirac part there, which
-`splitting.curvature` smooths. Everything between kinks is differentiated by autograd, so an entry is the function and
-its kinks, nothing more. An activation that is not listed is refused by name.
+`splitting.curvature` smooths. Everything between kinks is differentiated by autograd, so an entry is the function, its
+kinks, and whether it is straight between them, which saves the second derivative. An activation that is not listed is
+refused by name.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ class Activation:
     """An element-wise nonlinearity.
 
     name: as in recipes and layer cases. function: out of place. kinks: (location, jump of the first derivative).
+    straight: whether the second derivative is 0 between the kinks.
     """
 
     name: str
     function: Callable[[Tensor], Tensor]
     kinks: Kinks = ()
+    straight: bool = False
 
 
 RELU: Kinks = ((0.0, 1.0),)
@@ -66,12 +69,12 @@ def _elu(module: Any) -> Activation:
 
 def _leaky_relu(module: Any) -> Activation:
     slope = module.negative_slope
-    return Activation("leaky_relu", lambda z: F.leaky_relu(z, slope), ((0.0, 1.0 - slope),))
+    return Activation("leaky_relu", lambda z: F.leaky_relu(z, slope), ((0.0, 1.0 - slope),), True)
 
 
 def _hardtanh(module: Any) -> Activation:
     low, high = module.min_val, module.max_val
-    return Activation("hardtanh", lambda z: F.hardtanh(z, low, high), ((low, 1.0), (high, -1.0)))
+    return Activation("hardtanh", lambda z: F.hardtanh(z, low, high), ((low, 1.0), (high, -1.0)), True)
 
 
 def _celu(module: Any) -> Activation:
@@ -80,8 +83,8 @@ def _celu(module: Any) -> Activation:
 
 
 _MODULES: dict[type[nn.Module], Callable[[Any], Activation]] = {
-    nn.ReLU: lambda _: Activation("relu", F.relu, RELU),
-    nn.ReLU6: lambda _: Activation("relu6", F.relu6, RELU6),
+    nn.ReLU: lambda _: Activation("relu", F.relu, RELU, True),
+    nn.ReLU6: lambda _: Activation("relu6", F.relu6, RELU6, True),
     nn.SiLU: lambda _: Activation("silu", F.silu),
     nn.GELU: _gelu,
     nn.Tanh: lambda _: Activation("tanh", torch.tanh),
@@ -91,7 +94,7 @@ _MODULES: dict[type[nn.Module], Callable[[Any], Activation]] = {
     nn.ELU: _elu,
     nn.LeakyReLU: _leaky_relu,
     nn.Hardswish: lambda _: Activation("hardswish", F.hardswish, HARDSWISH),
-    nn.Hardsigmoid: lambda _: Activation("hardsigmoid", F.hardsigmoid, HARDSIGMOID),
+    nn.Hardsigmoid: lambda _: Activation("hardsigmoid", F.hardsigmoid, HARDSIGMOID, True),
     nn.Hardtanh: _hardtanh,
     nn.SELU: lambda _: Activation("selu", F.selu, ((0.0, _SELU_SCALE * (1 - _SELU_ALPHA)),)),
     nn.CELU: _celu,
@@ -133,7 +136,7 @@ _FUNCTIONS: dict[object, type[nn.Module]] = {
 _ELEMENTARY = {
     name: Activation(name, getattr(torch, name))
     for name in ("exp", "expm1", "log1p", "sin", "cos", "atan", "erf", "square", "sqrt", "rsqrt", "reciprocal")
-} | {"abs": Activation("abs", torch.abs, ((0.0, 2.0),))}
+} | {"abs": Activation("abs", torch.abs, ((0.0, 2.0),), True)}
 
 
 def of_call(target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> Activation | None:
@@ -158,7 +161,7 @@ def _clamp(low: Any = None, high: Any = None, **named: Any) -> Activation | None
     if any(isinstance(bound, Tensor) for bound in (low, high)):
         return None
     kinks = ((low, 1.0),) * (low is not None) + ((high, -1.0),) * (high is not None)
-    return Activation("clamp", lambda z: torch.clamp(z, low, high), kinks)
+    return Activation("clamp", lambda z: torch.clamp(z, low, high), kinks, True)
 
 
 def _power(exponent: Any = None, **named: Any) -> Activation | None:

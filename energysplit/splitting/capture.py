@@ -1,4 +1,9 @@
-"""One forward and one backward pass to activations: all that the tangent passes need of a batch."""
+"""One forward and one backward pass to activations: all that the tangent passes need of a batch.
+
+Pieces of a segment are made during the backward pass, as soon as the gradients it counts with are there, and handed
+on at once. So a batch that is not kept holds little more at a time than its backward pass does: what a piece needs of
+the forward pass is what autograd holds anyway, or is computed again from it.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +19,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
-from energysplit.graph.network import Kind
+from energysplit.graph.network import Kind, Op
 from energysplit.graph.trace import evaluating
 from energysplit.splitting import pieces
 from energysplit.splitting.curvature import derivatives
+from energysplit.splitting.normalising import Followed, normalising
 from energysplit.splitting.pieces import Piece
 from energysplit.splitting.plan import Action, Segment, Step
 from energysplit.splitting.statistics import norms_of
 
 Loss = Callable[[Any, Tensor], Tensor]
+Pieces = tuple[Piece, ...]
+"""Of a segment, one a step."""
+Use = Callable[[Segment, Pieces], None]
+"""What is done with a segment on a batch."""
 Finish = Callable[[Mapping[fx.Node, Tensor]], Piece]
-"""Makes a piece from the gradients."""
-
-
-@dataclass(frozen=True)
-class Capture:
-    """What one batch leaves for the tangent passes.
-
-    pieces: of each segment, one a step. images: in the batch. loss: mean over them. bytes: memory that is held.
-    """
-
-    pieces: tuple[tuple[Piece, ...], ...]
-    images: int
-    loss: float
-    bytes: int
+"""Makes a piece from the loss's gradients to the results that count."""
 
 
 def capture(
@@ -47,9 +44,10 @@ def capture(
     loss_fn: Loss,
     segments: Sequence[Segment],
     kink_beta: float,
-    statistics: str = "running",
-) -> Capture:
-    """Run one batch forward and backward to activations, in eval mode, and keep what the segments need.
+    statistics: str,
+    use: Use,
+) -> None:
+    """Run one batch forward and backward to activations, in eval mode; each segment is used as it gets ready.
 
     Args:
         net: the network.
@@ -59,17 +57,19 @@ def capture(
         segments: the tangent passes.
         kink_beta: see `curvature.derivatives`.
         statistics: of batch norms, "running" or this batch's own; the same as the segments'.
+        use: called once for each segment, the last ones of the network first.
 
     Raises:
         InputError: the loss is not a finite scalar.
     """
-    steps: dict[fx.Node, list[Step]] = {}
-    for segment in segments:
-        for step in segment.steps:
-            steps.setdefault(step.op.node, []).append(step)
+    steps: dict[fx.Node, list[tuple[_Pending, Step]]] = {}
+    pending = [_Pending(segment, use) for segment in segments]
+    for each in pending:
+        for step in each.segment.steps:
+            steps.setdefault(step.op.node, []).append((each, step))
     last = {source: op.node for op in net.ops for source in op.node.all_input_nodes}
-    watched: dict[fx.Node, Tensor] = {}
-    unfinished: dict[int, Finish] = {}
+    leaves: list[Tensor] = []
+    norms: dict[fx.Node, _Norm | Followed] = {}
     env: dict[fx.Node, Any] = {}
     with evaluating(net.module), norms_of(net.module, statistics), _frozen(net.module), torch.enable_grad():
         for op in net.ops:
@@ -81,15 +81,21 @@ def capture(
                 env[op.node], positions = op.pool(env[source])
             elif op.node.op == "placeholder":
                 env[op.node] = x if op.function is None else op.function()
+            elif op.kind is Kind.NORM and op.node.op == "call_module":
+                norms[op.node], env[op.node] = _normalised(op, net.module, env, statistics)
             else:
                 env[op.node] = op.run(net.module, env)
-            for step in mine:
-                unfinished[id(step)] = _prepared(step, net.module, env, kink_beta, positions)
-                if step.counts:
-                    watched[op.node] = _leaf(env[op.node])
+            for each, step in mine:
+                each.unfinished[id(step)] = _prepared(step, net.module, env, norms, kink_beta, positions)
+            counting = [each for each, step in mine if step.counts]
+            if counting:
+                for each in counting:
+                    each.expect(op.node, env[op.node])
+                _watch(env[op.node], partial(_arrived, counting, op.node), leaves)
             for source in op.node.all_input_nodes:
                 if last[source] is op.node and not any(user.op == "output" for user in source.users):
                     del env[source]
+                    norms.pop(source, None)
         loss = loss_fn(fx.map_arg(net.output, env.__getitem__), target)
         if loss.dim() != 0 or not torch.isfinite(loss):
             raise InputError(
@@ -97,13 +103,89 @@ def capture(
                 "one finite mean loss is expected"
             )
         env.clear()
-        gradients = _gradients(loss, watched)
-    made = tuple(tuple(unfinished.pop(id(step))(gradients) for step in segment.steps) for segment in segments)
-    return Capture(made, len(x), float(loss.detach()), _bytes(net.module, made))
+        norms.clear()
+        if leaves and loss.requires_grad:
+            torch.autograd.grad(loss, leaves, allow_unused=True)
+        for each in pending:
+            each.finish()  # those that the loss does not depend on
+
+
+class _Pending:
+    """A segment that waits for gradients; one that does not come is 0."""
+
+    def __init__(self, segment: Segment, use: Use) -> None:
+        self.segment, self.use = segment, use
+        self.unfinished: dict[int, Finish] = {}
+        self.gradients: dict[fx.Node, Tensor] = {}
+        self.missing: set[fx.Node] = set()
+        self.done = False
+
+    def expect(self, node: fx.Node, value: Tensor) -> None:
+        """Wait for the loss's gradient to an operation's result."""
+        self.missing.add(node)
+        self.gradients[node] = value.new_zeros(()).expand(value.shape)
+
+    def take(self, node: fx.Node, gradient: Tensor) -> None:
+        """A gradient; with the last one the segment is used."""
+        self.gradients[node] = gradient
+        self.missing.discard(node)
+        if not self.missing:
+            self.finish()
+
+    def finish(self) -> None:
+        """Use the segment, once."""
+        if self.done:
+            return
+        self.done = True
+        made = tuple(self.unfinished.pop(id(step))(self.gradients) for step in self.segment.steps)
+        self.gradients = {}
+        self.use(self.segment, made)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A normalisation that has run, and its input, which autograd holds anyway; its result needn't be kept."""
+
+    norm: nn.Module
+    value: Tensor
+
+    def again(self) -> Tensor:
+        """The result, the same bits."""
+        with torch.no_grad():
+            result: Tensor = self.norm(self.value)
+        return result
+
+
+def _normalised(
+    op: Op, module: nn.Module, env: Mapping[fx.Node, Any], statistics: str
+) -> tuple[_Norm | Followed, Tensor]:
+    """A normalisation and its result."""
+    norm, value = module.get_submodule(str(op.node.target)), env[op.node.all_input_nodes[0]]
+    if statistics == "batch" and isinstance(norm, _BatchNorm):
+        followed = Followed(norm, value)
+        return followed, followed.run(value)
+    return _Norm(norm, value.detach()), norm(value)
+
+
+def _watch(value: Tensor, arrived: Callable[[Tensor], None], leaves: list[Tensor]) -> None:
+    """Have the gradient reported, even where nothing before the value has one."""
+    if not value.requires_grad:
+        leaves.append(value.requires_grad_())
+    value.register_hook(arrived)
+
+
+def _arrived(waiting: Sequence[_Pending], node: fx.Node, gradient: Tensor) -> None:
+    for each in waiting:
+        each.take(node, gradient)
 
 
 def _prepared(
-    step: Step, module: nn.Module, env: Mapping[fx.Node, Any], kink_beta: float, positions: Tensor | None
+    step: Step,
+    module: nn.Module,
+    env: Mapping[fx.Node, Any],
+    norms: Mapping[fx.Node, _Norm | Followed],
+    kink_beta: float,
+    positions: Tensor | None,
 ) -> Finish:
     """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result."""
     op, node, sources = step.op, step.op.node, step.sources
@@ -120,7 +202,9 @@ def _prepared(
     elif step.action is Action.UNIT:
         return lambda gradients: pieces.unit(node, gradients[node])
     elif op.kind is Kind.ACTIVATION:
-        return partial(_bend, step, value(sources[0]), kink_beta)
+        norm = norms.get(sources[0])
+        of = partial(_itself, value(sources[0])) if norm is None else norm.again
+        return partial(_bend, step, of, kink_beta)
     elif op.kind is Kind.PRODUCT:
         a, b = (arg if isinstance(arg, fx.Node) and arg in sources else None for arg in node.args)
         values = (None if b is None else value(node.args[0]), None if a is None else value(node.args[1]))
@@ -131,9 +215,9 @@ def _prepared(
         assert positions is not None
         made = pieces.pool(sources[0], positions)
     elif op.kind is Kind.NORM and step.counts:
-        norm = module.get_submodule(str(node.target))
-        assert isinstance(norm, _BatchNorm)
-        return partial(_normalising, step, norm, value(sources[0]))
+        followed = norms[node]
+        assert isinstance(followed, Followed)
+        return lambda gradients: normalising(sources[0], followed.met, gradients[node])
     elif op.kind is Kind.NORM:
         assert op.scale is not None
         made = pieces.scaling(sources[0], op.scale(module).detach())
@@ -147,31 +231,14 @@ def _prepared(
     return lambda _: made
 
 
-def _bend(step: Step, z: Tensor, kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
+def _itself(z: Tensor) -> Tensor:
+    return z
+
+
+def _bend(step: Step, of: Callable[[], Tensor], kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
     assert step.op.activation is not None
-    slope, second = derivatives(step.op.activation, z, kink_beta)
-    weight = gradients[step.op.node] * second if step.counts else None
-    return pieces.bend(step.sources[0], weight, slope if step.passes else None)
-
-
-def _normalising(step: Step, norm: _BatchNorm, z: Tensor, gradients: Mapping[fx.Node, Tensor]) -> Piece:
-    return pieces.normalising(step.sources[0], norm, z, gradients[step.op.node])
-
-
-def _leaf(value: Tensor) -> Tensor:
-    """The value, with a gradient even where nothing before it has one."""
-    return value if value.requires_grad else value.requires_grad_()
-
-
-def _gradients(loss: Tensor, watched: Mapping[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
-    """The loss's gradient to each watched result; 0 where the loss does not depend on it."""
-    if not watched or not loss.requires_grad:
-        return {node: torch.zeros_like(value) for node, value in watched.items()}
-    found = torch.autograd.grad(loss, list(watched.values()), allow_unused=True)
-    return {
-        node: torch.zeros_like(value) if gradient is None else gradient
-        for (node, value), gradient in zip(watched.items(), found, strict=True)
-    }
+    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients.get(step.op.node))
+    return pieces.bend(step.sources[0], weight if step.counts else None, slope if step.passes else None)
 
 
 @contextmanager
@@ -185,29 +252,3 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for p in needed:
             p.requires_grad_(True)
-
-
-def _bytes(module: nn.Module, made: Sequence[Sequence[Piece]]) -> int:
-    """Memory that pieces hold beyond the module's own; what several hold counts once."""
-    own = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
-    held = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-        for segment in made
-        for piece in segment
-        for tensor in piece.held
-    }
-    return sum(size for pointer, size in held.items() if pointer not in own)
-
-
-def count_images(batches: Sequence[tuple[Tensor, Tensor]]) -> int:
-    """Images in a sample.
-
-    Raises:
-        InputError: there is none.
-    """
-    images = sum(len(x) for x, _ in batches)
-    if images == 0:
-        raise InputError(
-            "no images to estimate splitting indices on: a sequence of (input, target) batches is expected"
-        )
-    return images

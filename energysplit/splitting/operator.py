@@ -1,13 +1,13 @@
 """The splitting operator of a fixed sample: v -> S v for every neuron of every group in one sweep, matrix-free.
 
 S is never formed. A sweep runs the tangent pass on each batch and its transpose (by autograd through the quadratic
-form), both linear passes; captured batches are kept on the device while memory allows, so that a further sweep costs
-little more than two convolutions a layer. With `linear = "outgoing"` S is the joint matrix of rows and columns.
+form), both linear passes. With `linear = "outgoing"` S is the joint matrix of rows and columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,17 +17,14 @@ from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.trace import evaluating
 from energysplit.splitting.attribution import attributed
-from energysplit.splitting.capture import Capture, Loss, capture, count_images
+from energysplit.splitting.capture import Loss, Pieces, capture
 from energysplit.splitting.layout import Layout, Moves, Vectors
 from energysplit.splitting.pieces import Piece, Tangents
 from energysplit.splitting.plan import Segment, Step, segments
+from energysplit.splitting.sample import Batches, Part, Sample, count_images
 from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import check_statistics
 from energysplit.types import SplitIndex
-
-Batches = Sequence[tuple[Tensor, Tensor]]
-
-CPU_CACHE_BYTES = 3 * 2**30
 
 
 class SplittingOperator:
@@ -42,8 +39,7 @@ class SplittingOperator:
         kink_beta: see `curvature.derivatives`.
         statistics: of batch norms, "running" as in inference or the "batch"'s own as in training; of each process's
             part of a batch, as there.
-        cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
-            3 GiB on CPU.
+        cache_bytes: see `sample.Sample`.
         share: of each batch, where several processes were given the same batches; what is returned is of whole batches.
     """
 
@@ -63,43 +59,21 @@ class SplittingOperator:
         self.net = net
         self.batches = batches
         self.images = count_images(batches)
-        self.loss_fn = loss_fn
         check_statistics(statistics)
         self.segments = segments(net, curvature, linear, statistics)
-        self.kink_beta, self.statistics = kink_beta, statistics
         taking_part = {name for segment in self.segments for name in segment.groups}
         self.layout = Layout(net, [name for name in net.groups if name in taking_part], linear == "outgoing")
-        parameter = next(net.module.parameters())
-        self.dtype, self.device = parameter.dtype, parameter.device
-        self._cache: dict[int, Capture] = {}
-        self._room = _cache_room(self.device) if cache_bytes is None else cache_bytes
         self.share = share or Share()
+        captured = partial(
+            capture, net, loss_fn=loss_fn, segments=self.segments, kink_beta=kink_beta, statistics=statistics
+        )
+        self.sample = Sample(batches, net.module, captured, self.share, cache_bytes)
+        self.dtype, self.device = self.sample.dtype, self.sample.device
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
         """Group -> shape of its vectors, (neurons, dims)."""
         return self.layout.shapes
-
-    def captures(self, batches: int | None = None) -> Iterator[Capture]:
-        """What this process's part of each of the first `batches` batches (all by default) left for tangent passes."""
-        return (held for _, held in self.shares(batches) if held is not None)
-
-    def shares(self, batches: int | None = None) -> Iterator[tuple[int, Capture | None]]:
-        """Of each batch its images and the capture of this process's part, None if that has no image."""
-        for number, (x, target) in enumerate(self.batches[:batches]):
-            images = len(x)
-            held = self._cache.get(number)
-            if held is None:
-                x, target = self.share.of(x, target)
-                if len(x) == 0:
-                    yield images, None
-                    continue
-                x, target = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype), target.to(self.device)
-                held = capture(self.net, x, target, self.loss_fn, self.segments, self.kink_beta, self.statistics)
-                if held.bytes <= self._room:
-                    self._room -= held.bytes
-                    self._cache[number] = held
-            yield images, held
 
     def apply(self, vectors: Vectors, batches: int | None = None) -> Vectors:
         """S v for each neuron: one sweep over the sample, or over its first `batches` batches."""
@@ -108,22 +82,16 @@ class SplittingOperator:
     def apply_all(self, ends: Sequence[Vectors], batches: int | None = None) -> list[Vectors]:
         """S v for several vectors of each neuron, one of each set: one sweep, in which a batch is captured once."""
         images = count_images(self.batches[:batches])
-        totals = [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
-        for held in self.captures(batches):
-            for total, vectors in zip(totals, ends, strict=True):
-                for name, v in self.apply_batch(held, vectors).items():
-                    total[name] += v * (held.images / images)
+        totals = _zeros(ends)
+        for part in self.sample.parts(batches):
+            self._add(part, ends, totals, part.images / images)
         return self._over_processes(totals)
 
-    def apply_shared(self, images: int, held: Capture | None, ends: Sequence[Vectors]) -> list[Vectors]:
-        """S v of one whole batch, as `shares` gave it, for several vectors of each neuron."""
-        made = []
-        for vectors in ends:
-            if held is None:
-                made.append({name: torch.zeros_like(v) for name, v in vectors.items()})
-            else:
-                made.append({n: v * (held.images / images) for n, v in self.apply_batch(held, vectors).items()})
-        return self._over_processes(made)
+    def apply_part(self, part: Part, ends: Sequence[Vectors]) -> list[Vectors]:
+        """S v of the whole batch that a part is of, for several vectors of each neuron."""
+        totals = _zeros(ends)
+        self._add(part, ends, totals, part.images / part.of)
+        return self._over_processes(totals)
 
     def _over_processes(self, ends: list[Vectors]) -> list[Vectors]:
         """The sums over processes of several sets of vectors, in one message."""
@@ -132,38 +100,46 @@ class SplittingOperator:
         found = iter(self.share.totals([v for vectors in ends for v in vectors.values()]))
         return [{name: next(found) for name in vectors} for vectors in ends]
 
-    def apply_batch(self, held: Capture, vectors: Vectors) -> Vectors:
-        """S v of one captured batch: half the gradient of v^T S v, which is separate for every neuron."""
-        result = {}
-        with evaluating(self.net.module), torch.enable_grad():
-            for segment, pieces in zip(self.segments, held.pieces, strict=True):
-                mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
-                moves = self.layout.moves(mine)
-                counts = [piece.total(t, moves) for _, piece, t in _counting(segment, pieces, moves)]
-                gradients = torch.autograd.grad(torch.stack(counts).sum(), list(mine.values()), allow_unused=True)
-                for (name, v), gradient in zip(mine.items(), gradients, strict=True):
-                    result[name] = torch.zeros_like(v) if gradient is None else gradient / 2
-        return result
+    def _add(self, part: Part, ends: Sequence[Vectors], totals: Sequence[Vectors], weight: float) -> None:
+        """Add S v of one part, times a weight: half the gradient of v^T S v, which is separate for every neuron."""
 
-    def quadratic(self, held: Capture, vectors: Vectors) -> dict[str, Float[Tensor, "images neurons"]]:
-        """Each image's part of v^T S v of each neuron; summed over images it is the batch's v^T S v.
+        def use(segment: Segment, pieces: Pieces) -> None:
+            with evaluating(self.net.module), torch.enable_grad():
+                for total, vectors in zip(totals, ends, strict=True):
+                    mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
+                    counted = _total(segment, pieces, self.layout.moves(mine))
+                    gradients = torch.autograd.grad(counted, list(mine.values()), allow_unused=True)
+                    for name, gradient in zip(mine, gradients, strict=True):
+                        if gradient is not None:
+                            total[name].add_(gradient, alpha=weight / 2)
+
+        part.visit(use)
+
+    def quadratic(self, part: Part, ends: Sequence[Vectors]) -> list[dict[str, Float[Tensor, "images neurons"]]]:
+        """For each set of vectors, each image's part of v^T S v of each neuron.
+
+        Summed over the part's images it is v^T S v of the part.
 
         Raises:
             InputError: neurons can't be told from images, because the network was traced on one image.
         """
-        widths = self.net.widths
-        result = {
-            name: torch.zeros(held.images, widths[name], dtype=torch.float64, device=self.device)
-            for name in self.shapes
-        }
-        with evaluating(self.net.module), torch.no_grad():
-            for segment, pieces in zip(self.segments, held.pieces, strict=True):
-                moves = self.layout.moves({name: vectors[name] for name in segment.groups})
-                for step, piece, t in _counting(segment, pieces, moves):
-                    self._check_place(step, held.images)
-                    each = piece.each(t, moves)
-                    for name, part in attributed(each, step.place.spans, held.images, widths, step.groups):
-                        result[name] += part.double()
+        widths, images = self.net.widths, part.images
+        result = [
+            {n: torch.zeros(images, widths[n], dtype=torch.float64, device=self.device) for n in self.shapes}
+            for _ in ends
+        ]
+
+        def use(segment: Segment, pieces: Pieces) -> None:
+            with evaluating(self.net.module), torch.no_grad():
+                for made, vectors in zip(result, ends, strict=True):
+                    moves = self.layout.moves({name: vectors[name] for name in segment.groups})
+                    for step, piece, t in _counting(segment, pieces, moves):
+                        self._check_place(step, images)
+                        each = piece.each(t, moves)
+                        for name, found in attributed(each, step.place.spans, images, widths, step.groups):
+                            made[name] += found.double()
+
+        part.visit(use)
         return result
 
     def _check_place(self, step: Step, images: int) -> None:
@@ -185,10 +161,10 @@ class SplittingOperator:
     def evaluate_all(self, ends: Sequence[Vectors]) -> list[dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]]:
         """`evaluate` for several vectors of each neuron, one of each set; a batch is captured once."""
         sums = [{name: torch.zeros(2, len(v), dtype=torch.float64) for name, v in vectors.items()} for vectors in ends]
-        for held in self.captures():
-            for moments, vectors in zip(sums, ends, strict=True):
-                for name, parts in self.quadratic(held, vectors).items():
-                    each = held.images * parts.cpu()
+        for part in self.sample.parts():
+            for moments, made in zip(sums, self.quadratic(part, ends), strict=True):
+                for name, found in made.items():
+                    each = part.images * found.cpu()
                     moments[name] += torch.stack([each.sum(0), each.square().sum(0)])
         sums = self._over_processes(sums)
         return [{name: _mean(found, self.images) for name, found in moments.items()} for moments in sums]
@@ -210,8 +186,29 @@ class SplittingOperator:
         return self.layout.directions(vectors)
 
 
+def _zeros(ends: Sequence[Vectors]) -> list[Vectors]:
+    return [{name: torch.zeros_like(v, requires_grad=False) for name, v in vectors.items()} for vectors in ends]
+
+
+def _total(segment: Segment, pieces: Pieces, moves: Moves) -> Tensor:
+    """The tangent pass of one segment: the sum of what counts."""
+    t: Tangents = {}
+    counts = []
+    for step, piece in zip(segment.steps, pieces, strict=True):
+        if step.counts:
+            tangent, count = piece.total(t, moves, step.passes)
+            counts.append(count)
+        else:
+            tangent = piece.carry(t, moves)
+        if step.passes:
+            t[step.op.node] = tangent
+        for node in step.frees:
+            del t[node]
+    return torch.stack(counts).sum()
+
+
 def _counting(segment: Segment, pieces: Sequence[Piece], moves: Moves) -> Iterator[tuple[Step, Piece, Tangents]]:
-    """The tangent pass of one segment: stops at each step that counts, with the tangents there."""
+    """The tangent pass of one segment, element by element: stops at each step that counts, with the tangents there."""
     t: Tangents = {}
     for step, piece in zip(segment.steps, pieces, strict=True):
         if step.passes:
@@ -237,10 +234,3 @@ def normalise(v: Float[Tensor, "neurons dims"]) -> Float[Tensor, "neurons dims"]
 def dots(a: Float[Tensor, "neurons dims"], b: Float[Tensor, "neurons dims"]) -> Float[Tensor, " neurons"]:
     """Inner product of each neuron's vectors."""
     return (a * b).sum(1)
-
-
-def _cache_room(device: torch.device) -> int:
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free // 2
-    return CPU_CACHE_BYTES

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
 from energysplit.graph.network import Op
@@ -35,17 +34,22 @@ class Piece:
     """One step of the tangent pass on one batch.
 
     carry: the tangent of the operation's result. each: what counts here, by element, to be summed by neuron.
-    shortcut: the sum of `each`, where there is a shorter way to it. held: the tensors kept of the batch.
+    shortcut: the sum of `each`, where there is a shorter way to it. both: the tangent and that sum, where they are
+    found together. held: the tensors kept of the batch.
     """
 
     carry: Callable[[Tangents, Moves], Any] = _nothing
     each: Callable[[Tangents, Moves], Tensor] = _nothing
     shortcut: Callable[[Tangents, Moves], Tensor] | None = None
+    both: Callable[[Tangents, Moves], tuple[Any, Tensor]] | None = None
     held: tuple[Tensor, ...] = ()
 
-    def total(self, t: Tangents, moves: Moves) -> Tensor:
-        """The sum of what counts here."""
-        return self.each(t, moves).sum() if self.shortcut is None else self.shortcut(t, moves)
+    def total(self, t: Tangents, moves: Moves, passes: bool) -> tuple[Any, Tensor]:
+        """The tangent of the operation's result if it `passes`, and the sum of what counts here."""
+        if self.both is not None:
+            return self.both(t, moves)
+        total = self.each(t, moves).sum() if self.shortcut is None else self.shortcut(t, moves)
+        return self.carry(t, moves) if passes else None, total
 
 
 def start(layer: str, mixer: Mixer, source: Tensor) -> Piece:
@@ -143,43 +147,6 @@ def pool(node: fx.Node, positions: Tensor) -> Piece:
 def scaling(node: fx.Node, scale: Tensor) -> Piece:
     """A batch norm: times the scale of each channel."""
     return Piece(lambda t, _: t[node] * scale.reshape(-1, *(1,) * (t[node].dim() - 2)))
-
-
-def normalising(node: fx.Node, norm: _BatchNorm, value: Tensor, gradient: Tensor) -> Piece:
-    """A batch norm whose statistics follow the batch, as in training: it bends, because it divides by a size.
-
-    With u = z - mean z, s = sqrt(var z + eps), c = t - mean t, a = mean(u c) / s^2 and p = mean(c^2) / s^2, moving z by
-    e t gives u/s + e (c - a u)/s + e^2/2 (-2 a c - p u + 3 a^2 u)/s + O(e^3), all times the channel's weight.
-
-    Args:
-        node: its input.
-        norm: the module.
-        value: its input on this batch.
-        gradient: of the loss to its result.
-    """
-    axes = (0, *range(2, value.dim()))
-    centred = value - value.mean(axes, keepdim=True)
-    size = (centred.square().mean(axes, keepdim=True) + norm.eps).sqrt()
-    z = centred / size
-    scale = 1 / size
-    if norm.weight is not None:
-        weight = norm.weight.detach().view(-1, *(1,) * (value.dim() - 2))
-        scale, gradient = scale * weight, gradient * weight
-
-    def centre(t: Tangents) -> tuple[Tensor, Tensor]:
-        c = t[node] - t[node].mean(axes, keepdim=True)
-        return c, (z * c).mean(axes, keepdim=True)
-
-    def carry(t: Tangents, _: Moves) -> Tensor:
-        c, a = centre(t)
-        return scale * (c - a * z)
-
-    def each(t: Tangents, _: Moves) -> Tensor:
-        c, a = centre(t)
-        c, a = c / size, a / size
-        return gradient * (z * (3 * a.square() - c.square().mean(axes, keepdim=True)) - 2 * a * c)
-
-    return Piece(carry, each, held=(z, size, scale, gradient))
 
 
 def filtering(node: fx.Node, mixer: Mixer, weight: Tensor) -> Piece:

@@ -33,8 +33,8 @@ def solve(operator: SplittingOperator, *, seed: int = 0, sweeps: int | None = No
         )
         schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.2)
         for _ in range(sweeps):
-            for images, held in operator.shares():
-                made = operator.apply_shared(images, held, ends)
+            for part in operator.sample.parts():
+                made = operator.apply_part(part, ends)
                 for sign, end, of_batch in zip((1, -1), ends, made, strict=False):
                     for name, applied in of_batch.items():
                         v = end[name]

@@ -54,11 +54,16 @@ def _batch_statistics(module: nn.Module) -> Iterator[None]:
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise InputError(
-            "statistics='batch' given with a batch of one image, which has no statistics in some batch norm; give "
-            "batches of two images or more, or use statistics='running'"
-        ) from None
+        raise too_few() from None
     finally:
         for norm, (training, track) in zip(norms, before, strict=True):
             norm.training = training
             norm.track_running_stats = track
+
+
+def too_few() -> InputError:
+    """The error where a channel has one value in a batch."""
+    return InputError(
+        "statistics='batch' given with a batch of one image, which has no statistics in some batch norm; give "
+        "batches of two images or more, or use statistics='running'"
+    )

@@ -25,10 +25,8 @@ def weighted_sums(
     """
     first = [0.0 for _ in weightings]
     second = [0.0 for _ in weightings]
-    for held in operator.captures():
-        each = [
-            {name: held.images * parts for name, parts in operator.quadratic(held, vectors).items()} for vectors in ends
-        ]
+    for part in operator.sample.parts():
+        each = [{name: part.images * found for name, found in made.items()} for made in operator.quadratic(part, ends)]
         for number, weighting in enumerate(weightings):
             terms = [
                 parts[name] @ weights.to(parts[name])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import energysplit as es
-from energysplit.splitting import lobpcg, operator, rmsprop
+from energysplit.splitting import lobpcg, operator, rmsprop, sample
 from energysplit.splitting.operator import SplittingOperator
 
 BATCHES = cases.batches_of(cases.images(64), 16)
@@ -131,12 +131,12 @@ def test_a_batch_is_captured_once_a_sweep_for_both_ends(method, monkeypatch):
     made = []
     real = operator.capture
 
-    def counted(*given):
+    def counted(*given, **named):
         made.append(1)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr(operator, "capture", counted)
-    monkeypatch.setattr(operator, "_cache_room", lambda _: 0)
+    monkeypatch.setattr(sample, "_cache_room", lambda _: 0)
     net = cases.network("mlp")
     if method == "exact":  # its sweeps are dims
         net = es.split(graph_cases.network("bottleneck"), {})

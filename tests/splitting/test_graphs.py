@@ -83,8 +83,8 @@ def test_values_of_images_are_those_of_batches_of_one(kind, linear):
     x, y = cases.images(4)
     operator = SplittingOperator(net, [(x, y)], F.cross_entropy, linear=linear)
     vectors = operator.random_vectors(0)
-    (held,) = operator.captures()
-    together = operator.quadratic(held, vectors)
+    (part,) = operator.sample.parts()
+    (together,) = operator.quadratic(part, [vectors])
     applied = operator.apply(vectors)
     for name, parts in together.items():
         torch.testing.assert_close(parts.sum(0), (applied[name] * vectors[name]).sum(1))

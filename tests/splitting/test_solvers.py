@@ -129,15 +129,17 @@ def test_cache_changes_nothing(linear):
     for _ in range(2):
         for name, applied in cached.apply(vectors).items():
             torch.testing.assert_close(applied, bare.apply(vectors)[name], rtol=0, atol=0)
-    assert len(cached._cache) == len(BATCHES)
-    assert not bare._cache
+    assert len(cached.sample.kept) == len(BATCHES)
+    assert not bare.sample.kept
 
 
 def test_memory_of_a_batch_is_counted_once_and_the_weights_not_at_all():
     def held(kind: str) -> tuple[int, list[torch.Tensor]]:
         operator = SplittingOperator(graph_cases.network(kind), [cases.images(8)], F.cross_entropy)
-        (found,) = operator.captures()
-        return found.bytes, [tensor for part in found.pieces for piece in part for tensor in piece.held]
+        room = operator.sample.room
+        operator.apply(operator.random_vectors(0))
+        (found,) = operator.sample.kept.values()
+        return room - operator.sample.room, [tensor for _, part in found for piece in part for tensor in piece.held]
 
     counted, tensors = held("bilinear")
     different = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
@@ -148,7 +150,7 @@ def test_memory_of_a_batch_is_counted_once_and_the_weights_not_at_all():
     net = graph_cases.network("layer-scaled")
     operator = SplittingOperator(net, [cases.images(8)] * 3, F.cross_entropy, cache_bytes=2 * counted)
     operator.apply(operator.random_vectors(0))
-    assert len(operator._cache) == 2
+    assert len(operator.sample.kept) == 2
 
 
 def test_growing_sample_ends_on_all_images():

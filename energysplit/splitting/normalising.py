@@ -1,0 +1,176 @@
+"""A batch norm whose statistics follow the batch, as in training: it bends, because it divides by a size.
+
+With m, s the mean and size of a channel's input over the batch, s = sqrt(var + eps), z = (value - m)/s, c = t - mean t,
+a = mean(z c) and p = mean(c^2), moving the input by e t moves the result by e (c - a z)/s + e^2/2 (z (3 a^2 - p) -
+2 a c)/s^2 + O(e^3), all times the channel's weight.
+
+The first-order map is its own transpose, and is what batch norm's backward pass does to a gradient, so torch's own
+kernel does it. What a bend counts needs only a few sums a channel, and its gradient no more passes over the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from energysplit.splitting.layout import Moves
+from energysplit.splitting.pieces import Piece, Tangents
+from energysplit.splitting.statistics import too_few
+
+_kernel = torch.ops.aten.native_batch_norm_backward
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch norm's input on a batch, and of each channel its mean, 1 / size and weight."""
+
+    value: Tensor
+    mean: Tensor
+    invstd: Tensor
+    weight: Tensor
+
+    @property
+    def elements(self) -> int:
+        """Elements of a channel."""
+        return self.value.numel() // len(self.mean)
+
+    def wide(self, channels: Tensor) -> Tensor:
+        """Numbers of channels, to multiply an input with."""
+        return channels.view(-1, *(1,) * (self.value.dim() - 2))
+
+    def followed(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The tangent of the result, and of each channel the sum of z t."""
+        # The size comes with `invstd`, so that eps has no part any more.
+        made = _kernel(
+            t, self.value, self.weight, None, None, self.mean, self.invstd, True, 0.0, output_mask=(True, True, False)
+        )
+        return made[0], made[1]
+
+    def sums(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each channel the sums of z t and of t."""
+        return _sums(t, self.value, self.mean, self.invstd)
+
+
+def _sums(a: Tensor, b: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each channel the sums of a (b - mean) scale and of a."""
+    made = _kernel(a, b, None, None, None, mean, scale, True, 0.0, output_mask=(False, True, True))
+    return made[1], made[2]
+
+
+class Followed:
+    """A batch norm that runs with its batch's statistics, which are kept, so that it can be run again.
+
+    Args:
+        norm: the module; its running statistics are neither read nor changed.
+        value: its input.
+
+    Raises:
+        InputError: a channel has one value only.
+    """
+
+    def __init__(self, norm: _BatchNorm, value: Tensor) -> None:
+        if value.numel() == value.shape[1]:
+            raise too_few()
+        mean, variance = _moments(value.detach())
+        weight = torch.ones_like(mean) if norm.weight is None else norm.weight.detach()
+        self.bias = torch.zeros_like(mean) if norm.bias is None else norm.bias.detach()
+        self.met = Batch(value.detach(), mean, (variance + norm.eps).rsqrt(), weight)
+
+    def run(self, value: Tensor) -> Tensor:
+        """The result, through which gradients flow."""
+        result: Tensor = _Run.apply(value, self)  # type: ignore[no-untyped-call]
+        return result
+
+    def again(self) -> Tensor:
+        """The result, the same bits."""
+        met = self.met
+        scale = met.weight * met.invstd
+        zero = torch.zeros_like(scale)
+        return F.batch_norm(met.value, zero, zero + 1, scale, self.bias - met.mean * scale, training=False, eps=0.0)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, norm: Followed) -> Tensor:
+        ctx.met = norm.met
+        return norm.again()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.met.followed(gradients[0])[0], None
+
+
+def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
+    """The piece of a batch norm that follows its batch.
+
+    Args:
+        node: its input.
+        met: what it met.
+        gradient: of the loss to its result.
+    """
+    gz = met.sums(gradient)[0]
+
+    def each(t: Tangents, _: Moves) -> Tensor:
+        axes = (0, *range(2, met.value.dim()))
+        z = (met.value - met.wide(met.mean)) * met.wide(met.invstd)
+        c = (t[node] - t[node].mean(axes, keepdim=True)) * met.wide(met.invstd)
+        a = (z * c).mean(axes, keepdim=True)
+        bent = z * (3 * a.square() - c.square().mean(axes, keepdim=True)) - 2 * a * c
+        return gradient * met.wide(met.weight) * bent
+
+    def both(t: Tangents, _: Moves) -> tuple[Tensor, Tensor]:
+        followed, bent = _Bend.apply(t[node], met, gradient, gz)  # type: ignore[no-untyped-call]
+        return followed, bent
+
+    return Piece(
+        carry=lambda t, _: met.followed(t[node])[0],
+        each=each,
+        both=both,
+        held=(met.value, gradient),
+    )
+
+
+def _moments(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, the latter divided by the number of elements."""
+    mean, variance = torch.ops.aten.batch_norm_update_stats(value, None, None, 0.0)
+    return mean, variance
+
+
+class _Bend(torch.autograd.Function):
+    """The tangent of the result, and the sum of what counts."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, met: Batch, gradient: Tensor, gz: Tensor) -> tuple[Tensor, Tensor]:
+        n = met.elements
+        followed, zt = met.followed(t)
+        mean, p = _moments(t)
+        a = zt / n
+        gc, g = _sums(gradient, t, mean, torch.ones_like(mean))
+        size = met.weight * met.invstd.square()
+        ctx.save_for_backward(t, gradient)
+        ctx.met, ctx.sums = met, (mean, a, gc, g / n, gz, size)
+        return followed, (size * (gz * (3 * a.square() - p) - 2 * a * gc)).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (t, gradient), met = ctx.saved_tensors, ctx.met
+        mean, a, gc, g, gz, size = ctx.sums
+        n = met.elements
+        size = size * (2 * gradients[1])
+        # The gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
+        of_t, of_gradient, of_z = -size * gz / n, -size * a, size * (3 * a * gz - gc) / n
+        rest = -(of_t * mean + of_gradient * g)
+        followed = gradients[0]
+        zf, f = met.sums(followed)
+        of_followed = met.weight * met.invstd
+        of_value = (of_z - of_followed * zf / n) * met.invstd
+        rest = rest - of_followed * f / n - of_value * met.mean
+        zero = torch.zeros_like(mean)
+        made = F.batch_norm(met.value, zero, zero + 1, of_value, rest, training=False, eps=0.0)
+        made.addcmul_(t, met.wide(of_t)).addcmul_(gradient, met.wide(of_gradient))
+        return made.addcmul_(followed, met.wide(of_followed)), None, None, None

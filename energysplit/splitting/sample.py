@@ -1,0 +1,134 @@
+"""The batches an operator works on: each is captured when it is needed, and kept while memory allows.
+
+Captured batches stay on the device, so that a further sweep costs little more than two convolutions a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from energysplit.errors import InputError
+from energysplit.splitting.capture import Pieces, Use
+from energysplit.splitting.plan import Segment
+from energysplit.splitting.share import Share
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+Kept = list[tuple[Segment, Pieces]]
+
+CPU_CACHE_BYTES = 3 * 2**30
+
+
+class Sample:
+    """Batches, with the captures of those that fit.
+
+    Args:
+        batches: (input, target) pairs; moved to the model's device when used.
+        module: the model; what it holds itself costs no room.
+        capture: (input, target, use=) -> None, `capture.capture` of some network.
+        share: this process's part of each batch.
+        cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
+            3 GiB on CPU.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        module: nn.Module,
+        capture: Callable[..., None],
+        share: Share,
+        cache_bytes: int | None,
+    ) -> None:
+        self.batches, self.share = batches, share
+        parameter = next(module.parameters())
+        self.dtype, self.device = parameter.dtype, parameter.device
+        self.kept: dict[int, Kept] = {}
+        self._capture = capture
+        self._module = module
+        self.room = _cache_room(self.device) if cache_bytes is None else cache_bytes
+
+    def parts(self, batches: int | None = None) -> Iterator[Part]:
+        """This process's part of each of the first `batches` batches, all by default."""
+        for number, (x, target) in enumerate(self.batches[:batches]):
+            yield Part(self, number, len(x), *self.share.of(x, target))
+
+    def visit(self, part: Part, use: Use) -> None:
+        """Use every segment on a part, from what is kept or captured anew, and keep that if it fits."""
+        if part.number in self.kept:
+            for segment, pieces in self.kept[part.number]:
+                use(segment, pieces)
+            return
+        keeping = _Keeping(self._module, self.room)
+
+        def both(segment: Segment, pieces: Pieces) -> None:
+            keeping.take(segment, pieces)
+            use(segment, pieces)
+
+        x, target = part.x, part.target
+        x = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
+        self._capture(x, target.to(self.device), use=both)
+        if keeping.kept is not None:
+            self.room -= keeping.bytes
+            self.kept[part.number] = keeping.kept
+
+
+class Part:
+    """This process's part of a batch.
+
+    number: of the batch. images: of the part, which may have none. of: images of the whole batch.
+    """
+
+    def __init__(self, sample: Sample, number: int, of: int, x: Tensor, target: Tensor) -> None:
+        self.sample, self.number, self.of = sample, number, of
+        self.x, self.target = x, target
+        self.images = len(x)
+
+    def visit(self, use: Use) -> None:
+        """Use every segment on this part, if it has images."""
+        if self.images:
+            self.sample.visit(self, use)
+
+
+class _Keeping:
+    """What is kept of a batch that is being captured; nothing any more once it is beyond the room."""
+
+    def __init__(self, module: nn.Module, room: int) -> None:
+        self.kept: Kept | None = []
+        self.bytes = 0
+        self._room = room
+        self._counted = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
+
+    def take(self, segment: Segment, pieces: Pieces) -> None:
+        """One more segment; memory that several pieces hold counts once, the module's own not at all."""
+        if self.kept is None:
+            return
+        for storage in (tensor.untyped_storage() for piece in pieces for tensor in piece.held):
+            if storage.data_ptr() not in self._counted:
+                self._counted.add(storage.data_ptr())
+                self.bytes += storage.nbytes()
+        self.kept.append((segment, pieces))
+        if self.bytes > self._room:
+            self.kept = None
+
+
+def count_images(batches: Batches) -> int:
+    """Images in a sample.
+
+    Raises:
+        InputError: there is none.
+    """
+    images = sum(len(x) for x, _ in batches)
+    if images == 0:
+        raise InputError(
+            "no images to estimate splitting indices on: a sequence of (input, target) batches is expected"
+        )
+    return images
+
+
+def _cache_room(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free // 2
+    return CPU_CACHE_BYTES

@@ -1,0 +1,94 @@
+"""When segments are used, and how much memory that takes."""
+
+from __future__ import annotations
+
+import cases
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+import energysplit as es
+from energysplit import models
+from energysplit.graph.activations import _MODULES, of_module
+from energysplit.splitting.curvature import derivatives
+from energysplit.splitting.operator import SplittingOperator
+
+
+@pytest.mark.parametrize("kind", [kind for kind in _MODULES if of_module(kind()).straight], ids=lambda k: k.__name__)
+def test_what_is_called_straight_is_straight_between_its_kinks(kind):
+    activation = of_module(kind())
+    z = torch.linspace(-8, 8, 997, dtype=torch.float64)
+    _, second = derivatives(activation, z, 1e6)  # so sharp that nothing of a kink is left elsewhere
+    step = 1e-4
+    there = (activation.function(z + step) - 2 * activation.function(z) + activation.function(z - step)) / step**2
+    away = torch.stack([(z - location).abs() > 2 * step for location, _ in activation.kinks]).all(0)
+    assert away.sum() > 990
+    assert there[away].abs().max() < 1e-6
+    assert second[away].abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.SiLU, nn.ELU, nn.Hardswish])
+def test_the_weight_multiplies_the_second_derivative(kind):
+    z, weight = torch.randn(2, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = derivatives(of_module(kind()), z, 3.0)
+    same, weighted = derivatives(of_module(kind()), z, 3.0, weight)
+    torch.testing.assert_close(same, first)
+    torch.testing.assert_close(weighted, weight * second)
+
+
+class Loose(nn.Module):
+    """A branch that the output leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Sequential(nn.Linear(4, 5), nn.SiLU(), nn.Linear(5, 3))
+        self.loose = nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 3))
+
+    def forward(self, x):
+        return self.used(x) + 0 * self.loose(x).detach()
+
+
+def test_what_the_loss_does_not_depend_on_has_no_curvature():
+    torch.manual_seed(0)
+    net = es.trace(Loose().double(), torch.randn(2, 4).double())
+    operator = SplittingOperator(net, [(torch.randn(8, 4).double(), torch.arange(8) % 3)], F.cross_entropy)
+    vectors = operator.random_vectors(0)
+    applied = operator.apply(vectors)
+    assert applied["used.0"].abs().min() > 0
+    assert all(not v.any() for name, v in applied.items() if name.startswith("loose"))
+
+
+def _peak(work) -> int:
+    """Most bytes that torch's allocator gave out at once while the work ran."""
+    work()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = torch.tensor([e.nbytes() for e in sorted(events, key=lambda event: event.start_ns())]).cumsum(0)
+    return int(held.max())
+
+
+@pytest.mark.parametrize(("statistics", "bar"), [("running", 1.25), ("batch", 1.35)])
+def test_a_sweep_holds_little_more_than_a_training_step(statistics, bar):
+    """What is held is counted, not sampled, so the ratio is the same on every machine; 2.4 if nothing were let go."""
+    torch.manual_seed(0)
+    module = cases.randomise(models.build("mobilenet_v1", classes=10, width_multiplier=0.25)).float()
+    net = es.trace(module, torch.randn(2, 3, 64, 64))
+    x, y = torch.randn(32, 3, 64, 64), torch.arange(32) % 10
+    optimiser = torch.optim.SGD(net.module.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        net.module.train()
+        optimiser.zero_grad()
+        F.cross_entropy(net.module(x), y).backward()
+        optimiser.step()
+        net.module.eval()
+
+    trained = _peak(step)
+    for p in net.module.parameters():
+        p.grad = None
+    operator = SplittingOperator(net, [(x, y)], F.cross_entropy, statistics=statistics, cache_bytes=0)
+    vectors = operator.random_vectors(0)
+    assert _peak(lambda: operator.apply(vectors)) < bar * trained
