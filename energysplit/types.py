@@ -300,12 +300,14 @@ class IndexRecord(_Record):
     """How the splitting indices were found, and their sums over all neurons (loss per squared unit step times two).
 
     `sum_same_images` is on the images the directions were found on: optimistic, and NaN where that were none.
-    `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own.
+    `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own. shrinkage: what
+    neurons were chosen by, the held-out values ("none") or those drawn towards their "group"'s mean.
     """
 
     solver: str
     curvature: str
     statistics: str = "running"
+    shrinkage: str = "none"
     linear: str
     kink_beta: float
     sweeps: float

@@ -10,6 +10,7 @@ from energysplit.graph import Network
 from energysplit.growth.alignment import multiples
 from energysplit.growth.priced import Priced
 from energysplit.recipe import Recipe
+from energysplit.splitting.shrinkage import shrunk
 from energysplit.surgery import group_norms
 from energysplit.types import GroupBound, SplitIndex
 
@@ -40,6 +41,11 @@ def allocation_arguments(
         "mass": recipe.growth.mass if recipe.growth.signed else 1.0,
         "bounds": bounds,
     }
+
+
+def judged(recipe: Recipe, index: Mapping[str, SplitIndex]) -> Mapping[str, SplitIndex]:
+    """The indices with the values that neurons are chosen by."""
+    return shrunk(index) if recipe.index.shrinkage == "group" else index
 
 
 def recipe_bounds(recipe: Recipe) -> dict[str, GroupBound]:

@@ -17,7 +17,7 @@ from energysplit.amounts import factor
 from energysplit.costs import amount
 from energysplit.errors import RecipeError, RunError
 from energysplit.graph import Network
-from energysplit.growth.arguments import allocation_arguments, recipe_bounds
+from energysplit.growth.arguments import allocation_arguments, judged, recipe_bounds
 from energysplit.growth.priced import Priced
 from energysplit.growth.reference import Reference, read_reference
 from energysplit.recipe import Recipe
@@ -59,6 +59,7 @@ def decide(
     """
     arguments = allocation_arguments(recipe, priced, seed_price, net, index)
     arguments["seed"] = place_seed(recipe.seed, "allocate", stage)
+    index = judged(recipe, index)
     if sizes is None:
         return allocate(net, index, **arguments)
     if sizes.widths(stage) != net.widths:

@@ -16,7 +16,7 @@ from energysplit.costs import NetworkPricer, names
 from energysplit.costs.configured import configured, said_of_tables
 from energysplit.costs.registry import takes
 from energysplit.errors import BudgetError, InputError, NotMeasured
-from energysplit.growth.arguments import allocation_arguments
+from energysplit.growth.arguments import allocation_arguments, judged
 from energysplit.growth.given_sizes import place_seed
 from energysplit.growth.priced import Priced, priced
 from energysplit.growth.saved import SavedStage, grown_widths
@@ -59,7 +59,7 @@ class Question:
 
     def solve(self) -> Allocation:
         """The allocation."""
-        return allocate(self.saved.net, self.saved.index, self.budgets, **self.arguments)
+        return allocate(self.saved.net, judged(self.saved.recipe, self.saved.index), self.budgets, **self.arguments)
 
     def bought_at(self, budget: Budget) -> tuple[float, float] | None:
         """Price under a budget, and predicted gain, of what the run itself bought; None if nothing, or not known."""

@@ -254,6 +254,7 @@ def _index_record(
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
         statistics=recipe.statistics,
+        shrinkage=recipe.shrinkage,
         images=sum(len(x) for x, _ in sample),
         held_out_images=sum(len(x) for x, _ in held_out),
         sweeps=found[0].sweeps,

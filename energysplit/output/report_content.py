@@ -37,6 +37,11 @@ _STATISTICS = {
     "running": "running: they keep their statistics when neurons move, as in inference",
     "batch": "batch: their statistics follow each batch when neurons move, as in training",
 }
+_SHRINKAGE = {
+    "none": "none: neurons were chosen by their own held-out values",
+    "group": "group: neurons were chosen by held-out values drawn towards their group's mean, the more the larger the "
+    "standard error",
+}
 _LINEAR = {
     "skip": "skip: groups without a nonlinearity have index 0 and are left alone",
     "unit": "unit: groups without a nonlinearity are given the second derivative 1, the paper's surrogate",
@@ -277,6 +282,7 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
     facts = (
         ("Curvature", _all(_CURVATURE.get(growth.index.curvature, growth.index.curvature) for _, growth in grown)),
         ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
+        ("Shrinkage", _all(_SHRINKAGE.get(growth.index.shrinkage, growth.index.shrinkage) for _, growth in grown)),
         ("Linear groups", _all(_LINEAR.get(growth.index.linear, growth.index.linear) for _, growth in grown)),
         (
             "Kinks",

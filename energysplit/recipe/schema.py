@@ -164,6 +164,11 @@ class IndexRecipe(Section):
         description="what batch norms do when neurons move: keep their running statistics, as in inference, or follow "
         "each batch, as in training; predicted and realised loss changes are of that mode",
     )
+    shrinkage: Literal["none", "group"] = Field(
+        default="group",
+        description="what neurons are chosen by: the held-out values themselves (none), or each drawn towards its "
+        "group's mean as far as its standard error asks for (group)",
+    )
     growing: bool = Field(default=False, description="whether lobpcg's first sweeps see a quarter of the images")
 
     @model_validator(mode="after")

@@ -2,5 +2,6 @@
 
 from energysplit.splitting.estimate import splitting_index
 from energysplit.splitting.operator import SplittingOperator
+from energysplit.splitting.shrinkage import shrunk
 
-__all__ = ["SplittingOperator", "splitting_index"]
+__all__ = ["SplittingOperator", "shrunk", "splitting_index"]
