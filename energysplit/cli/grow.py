@@ -43,19 +43,21 @@ def _grow(recipe: Path, run: Path | None, resume: bool, overrides: list[str], dr
         typer.Exit: it was interrupted.
     """
     from energysplit.cli.processes import speaks
+    from energysplit.cli.starting import uncollected
 
     # The recipe is checked before torch is imported: a typo is answered at once.
     from energysplit.recipe import load
 
     loaded = load(recipe, overrides)
-    from energysplit import growth
-    from energysplit.cli.console import console
+    with uncollected():
+        from energysplit import growth
+        from energysplit.cli.console import console
 
-    if dry_run:
-        plan = growth.plan(loaded)
-        if speaks():
-            show_plan(plan, console())
-        return
+        if dry_run:
+            plan = growth.plan(loaded)
+            if speaks():
+                show_plan(plan, console())
+            return
     from energysplit.cli.progress import progress
 
     folder = run or Path("runs") / loaded.name

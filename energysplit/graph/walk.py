@@ -6,22 +6,25 @@ for a stated reason, and everything else goes on.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from energysplit.errors import UnsupportedModel
 from energysplit.graph import activations, element_rules, layer_rules, shape_rules, window_rules
 from energysplit.graph.labels import Labels
 from energysplit.graph.network import Kind
 from energysplit.graph.rule import Call, Outcome, Refusal, Rule
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 OUTPUTS = "its channels are the network's outputs"
 _MODULE_RULES = (layer_rules, shape_rules, window_rules)
@@ -148,10 +151,10 @@ class Walk:
         self, node: fx.Node, module: nn.Module | None, args: Any, kwargs: Any, counted: bool
     ) -> tuple[Any, int]:
         """The result, and the multiply-accumulates if they are counted."""
-        counter = _Counter() if counted and not self.training else None
-        with self.fake or nullcontext(), counter or nullcontext():
+        counting = _counting() if counted and not self.training else nullcontext()
+        with self.fake or nullcontext(), counting as counter:
             result = _result(node, module, args, kwargs)
-        return result, counter.get_total_flops() // (2 * self.images) if counter else 0
+        return result, 0 if counter is None else counter.get_total_flops() // (2 * self.images)
 
     def _input(self, node: fx.Node, example: Tensor) -> Any:
         if not any(visit.node.op == "placeholder" for visit in self.visits):
@@ -233,18 +236,16 @@ def _parameters(call: Call) -> tuple[Tensor, ...]:
     return tuple(own) + tuple(t for t in call.tensors.values() if isinstance(t, nn.Parameter))
 
 
-class _Counter(FlopCounterMode):
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
     """Counts floating-point operations; attention without its fused fast path, which torch does not count."""
+    # Imported only now: it brings Triton with it, which few networks need.
+    from torch.utils.flop_counter import FlopCounterMode
 
-    def __init__(self) -> None:
-        super().__init__(display=False)
-
-    def __enter__(self) -> _Counter:
-        self.fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> Any:
-        torch.backends.mha.set_fastpath_enabled(self.fast)
-        return super().__exit__(*error)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

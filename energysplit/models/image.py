@@ -135,7 +135,7 @@ def _enough(module: nn.Module, image: Image) -> str:
         larger = (channels, height * factor, width * factor)
         try:
             with _watched(module, larger, []):
-                _pretend(module, larger, training=False)
+                _pretend(module, larger)
             return f" Images of {larger[1]}x{larger[2]} would do."
         except _UsedUp:
             factor *= 2
@@ -145,18 +145,24 @@ def _enough(module: nn.Module, image: Image) -> str:
 
 
 def _trained_output(module: nn.Module, image: Image) -> object:
-    """What the module gives in training mode, without computing it; None where that can't be told."""
+    """What the module gives in training mode; None where it fails there, which training will say better."""
+    like = next((p for p in module.parameters()), torch.empty(0))
+    # Training mode writes to the statistics of batch norms, and drops at random. Two images, as batch norm wants them.
+    # Fake tensors would save the computing, but import torch's whole compiler, which takes longer.
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        return _pretend(module, image, training=True)
-    except Exception:  # code that reads numbers can't run on shapes alone
+        with _mode(module, training=True), torch.random.fork_rng(devices=[]), torch.no_grad():
+            return torch.func.functional_call(
+                module, kept, (torch.zeros(2, *image, dtype=like.dtype, device=like.device),)
+            )
+    except Exception:
         return None
 
 
-def _pretend(module: nn.Module, image: Image, training: bool) -> object:
-    """The module's output with shapes but without numbers; nothing in the module changes."""
+def _pretend(module: nn.Module, image: Image) -> object:
+    """The module's output in eval mode with shapes but without numbers."""
     like = next((p for p in module.parameters()), torch.empty(0))
-    with _mode(module, training), FakeTensorMode() as pretending, torch.no_grad():
-        # Stand-ins for parameters and buffers: training mode writes to the statistics of batch norms.
+    with _mode(module, training=False), FakeTensorMode() as pretending, torch.no_grad():
         state: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         stand_ins: dict[str, Tensor] = {name: pretending.from_tensor(tensor) for name, tensor in state.items()}
         images = torch.zeros(2, *image, dtype=like.dtype, device=like.device)

@@ -10,14 +10,8 @@ from energysplit.errors import CheckpointError, InputError
 from energysplit.output.atomic import atomic_folder, write_bytes, write_text
 from energysplit.output.environment import environment as this_environment
 from energysplit.output.environment import read_environment
-from energysplit.output.figure_style import to_png, to_svg
-from energysplit.output.frontier_plot import FRONTIER_FILES
 from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
-from energysplit.output.plots import growth_picture
-from energysplit.output.report_content import report_document
-from energysplit.output.report_html import to_html
-from energysplit.output.report_markdown import to_markdown
 from energysplit.types import GrowthRecord
 
 
@@ -46,6 +40,14 @@ def write_report(
     Raises:
         InputError: the journal has no line.
     """
+    # Matplotlib comes with these: not before there is something to draw.
+    from energysplit.output.figure_style import to_png, to_svg
+    from energysplit.output.frontier_plot import FRONTIER_FILES
+    from energysplit.output.plots import growth_picture
+    from energysplit.output.report_content import report_document
+    from energysplit.output.report_html import to_html
+    from energysplit.output.report_markdown import to_markdown
+
     run_dir = Path(run_dir)
     if not records:
         raise InputError(f"{run_dir}: the journal has no stage to report; let one stage end first")

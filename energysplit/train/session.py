@@ -69,7 +69,8 @@ class Session:
         if threads is not None:
             torch.set_num_threads(threads)
         if self.device.type == "cpu":
-            torch.use_deterministic_algorithms(deterministic)
+            # As `use_deterministic_algorithms`, which also imports torch's compiler to tell it: seconds, for nothing.
+            torch.set_deterministic_debug_mode("error" if deterministic else "default")
             # Filling new memory guards against operators that read before they write; none here does, and it costs
             # time.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -182,14 +183,14 @@ class _TorchSettings:
 
     def __init__(self) -> None:
         self.threads = torch.get_num_threads()
-        self.deterministic = torch.are_deterministic_algorithms_enabled()
+        self.deterministic = torch.get_deterministic_debug_mode()
         self.fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         self.cudnn = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
 
     def restore(self) -> None:
         """Set them all again."""
         torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(self.deterministic)
+        torch.set_deterministic_debug_mode(self.deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = self.fill  # type: ignore[attr-defined]
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = self.cudnn
 

@@ -90,6 +90,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_starts_without_torchs_compiler_and_without_plots(recipe):
+    heavy = ("torch._dynamo", "torch._inductor", "triton", "matplotlib")
+    code = (
+        "import gc, sys\n"
+        "from energysplit.cli import app\n"
+        f"app(['grow', {str(recipe)!r}, '--dry-run'], standalone_mode=False)\n"
+        f"print(gc.isenabled(), [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True []"
+
+
 @pytest.mark.parametrize(
     ("setting", "line"),
     [
