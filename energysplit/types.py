@@ -324,7 +324,8 @@ class AllocationRecord(_Record):
     """What was bought: neurons per group, predicted gain, price against limit by budget name.
 
     predicted_gain: sum of -value times the group's weight; that is 1 for fixed steps, and the squared norm of the
-    group's weights where steps follow it. kinds, mass: as in `Allocation`.
+    group's weights where steps follow it. The value is what neurons were chosen by: see `IndexRecord.shrinkage`.
+    kinds, mass: as in `Allocation`.
     """
 
     method: str

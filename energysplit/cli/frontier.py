@@ -59,7 +59,7 @@ def frontier(
     )
     out = console()
     solving.show_heading(out, asked)
-    found = frontiers(saved.net, saved.index, asked.budgets, points=points, progress=progress(), **asked.arguments)
+    found = frontiers(saved.net, asked.index, asked.budgets, points=points, progress=progress(), **asked.arguments)
     out.print()
     for each in found.values():
         show_frontier(each, out)

@@ -63,8 +63,9 @@ def saved_stage(run: Path, number: int | None) -> SavedStage:
     run_folder.last_stage(run)
     resolved = run_folder.recipe(run)
     from energysplit.recipe import from_dict
+    from energysplit.recipe.changes import completed
 
-    recipe = from_dict(resolved, source=str(run / "recipe.json"))
+    recipe = from_dict(completed(resolved), source=str(run / "recipe.json"))
     from energysplit.growth.saved import load_saved
 
     return load_saved(run, recipe, number)
@@ -103,6 +104,10 @@ def question(
     )
 
 
+def _drawn(saved: SavedStage) -> str:
+    return ", drawn towards their groups' means" if saved.recipe.index.shrinkage == "group" else ""
+
+
 def show_heading(out: Console, asked: Question) -> None:
     """Say which stage is solved again, and what its indices are."""
     saved = asked.saved
@@ -113,7 +118,7 @@ def show_heading(out: Console, asked: Question) -> None:
         out.print(f"warning: {text}", markup=False, soft_wrap=True)
     out.print(
         f"run {saved.run}, stage {saved.number}: splitting indices of {neurons} neurons in {len(found)} groups, from "
-        f"{images}",
+        f"{images}{_drawn(saved)}",
         style="bold",
         markup=False,
         soft_wrap=True,

@@ -22,7 +22,7 @@ from energysplit.growth.priced import Priced, priced
 from energysplit.growth.saved import SavedStage, grown_widths
 from energysplit.kinds import kinds
 from energysplit.recipe import BoundRecipe, HardwareRecipe, Recipe
-from energysplit.types import Allocation, Budget, Cost, GroupBound, Scope
+from energysplit.types import Allocation, Budget, Cost, GroupBound, Scope, SplitIndex
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,14 @@ class Question:
     seed: dict[str, Cost | None]
     warnings: tuple[str, ...]
 
+    @property
+    def index(self) -> Mapping[str, SplitIndex]:
+        """The indices with the values that neurons are chosen by."""
+        return judged(self.saved.recipe, self.saved.index)
+
     def solve(self) -> Allocation:
         """The allocation."""
-        return allocate(self.saved.net, judged(self.saved.recipe, self.saved.index), self.budgets, **self.arguments)
+        return allocate(self.saved.net, self.index, self.budgets, **self.arguments)
 
     def bought_at(self, budget: Budget) -> tuple[float, float] | None:
         """Price under a budget, and predicted gain, of what the run itself bought; None if nothing, or not known."""

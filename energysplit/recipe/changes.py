@@ -49,6 +49,7 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
             tree[name] = {**{key: defaults[key] for key in keys}, **tree[name]}
     if isinstance(tree.get("index"), dict):
         tree["index"].setdefault("statistics", "running")
+        tree["index"].setdefault("shrinkage", "none")
     if isinstance(tree.get("export"), dict):
         tree["export"].setdefault("measure", ExportRecipe().measure)
     budgets = tree.get("budget")

@@ -234,8 +234,8 @@ class GrowthRecipe(Section):
     risk: float = Field(
         default=0.0,
         ge=0,
-        description="standard errors added to an index before it is judged: a neuron is split only if its held-out "
-        "index stays below zero with them",
+        description="standard errors added to an index before it is judged: a neuron is split only if the value it is "
+        "chosen by (index.shrinkage) stays below zero with them",
     )
     signed: bool = Field(
         default=False,

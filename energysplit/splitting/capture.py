@@ -80,7 +80,7 @@ def capture(
                 (source,) = op.node.all_input_nodes
                 env[op.node], positions = op.pool(env[source])
             elif op.node.op == "placeholder":
-                env[op.node] = x if op.function is None else op.function()
+                env[op.node] = x.detach() if op.function is None else op.function()
             elif op.kind is Kind.NORM and op.node.op == "call_module":
                 norms[op.node], env[op.node] = _normalised(op, net.module, env, statistics)
             else:
@@ -144,7 +144,7 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Norm:
-    """A normalisation that has run, and its input, which autograd holds anyway; its result needn't be kept."""
+    """A normalisation that has run, and its input, which autograd mostly holds anyway; its result needn't be kept."""
 
     norm: nn.Module
     value: Tensor
@@ -174,9 +174,10 @@ def _watch(value: Tensor, arrived: Callable[[Tensor], None], leaves: list[Tensor
     value.register_hook(arrived)
 
 
-def _arrived(waiting: Sequence[_Pending], node: fx.Node, gradient: Tensor) -> None:
-    for each in waiting:
-        each.take(node, gradient)
+def _arrived(waiting: Sequence[_Pending], node: fx.Node, gradient: Tensor | None) -> None:
+    if gradient is not None:  # a backward pass of somebody's own may say so of 0
+        for each in waiting:
+            each.take(node, gradient)
 
 
 def _prepared(
@@ -237,14 +238,14 @@ def _itself(z: Tensor) -> Tensor:
 
 def _bend(step: Step, of: Callable[[], Tensor], kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
     assert step.op.activation is not None
-    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients.get(step.op.node))
-    return pieces.bend(step.sources[0], weight if step.counts else None, slope if step.passes else None)
+    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients[step.op.node])
+    return pieces.bend(step.sources[0], weight, slope if step.passes else None)
 
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters without gradient, so that the backward pass goes to activations only; restored afterwards."""
-    needed = [p for p in module.parameters() if p.requires_grad]
+    """Parameters and buffers without gradient, so that the backward pass goes to activations only; then as before."""
+    needed = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.requires_grad]
     for p in needed:
         p.requires_grad_(False)
     try:

@@ -22,15 +22,14 @@ def derivatives(
     Error: none between kinks; at kinks the smoothing has a standard deviation of pi / (sqrt(3) kink_beta) in z.
     """
     one = z.new_ones(())
+    factor = one.expand_as(z) if weight is None else weight
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
         value = activation.function(leaf)
-        (first,) = torch.autograd.grad(value, leaf, one.expand_as(value), create_graph=not activation.straight)
+        (first,) = torch.autograd.grad(value, leaf, one.expand_as(z), create_graph=not activation.straight)
         second = None
         if first.requires_grad:
-            factor = one.expand_as(first) if weight is None else weight
             (second,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
-    factor = one.expand_as(z) if weight is None else weight
     for location, jump in activation.kinks:
         gate = torch.add(one * (-kink_beta * location), z, alpha=kink_beta).sigmoid_()
         pulse = torch.ops.aten.sigmoid_backward(factor, gate)  # factor gate (1 - gate), in one pass

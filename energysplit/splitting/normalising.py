@@ -97,12 +97,13 @@ class Followed:
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, norm: Followed) -> Tensor:
-        ctx.met = norm.met
+        ctx.save_for_backward(value)  # which autograd frees as it goes
+        ctx.channels = (norm.met.mean, norm.met.invstd, norm.met.weight)
         return norm.again()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.met.followed(gradients[0])[0], None
+        return Batch(*ctx.saved_tensors, *ctx.channels).followed(gradients[0])[0], None
 
 
 def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
@@ -154,6 +155,7 @@ class _Bend(torch.autograd.Function):
         size = met.weight * met.invstd.square()
         ctx.save_for_backward(t, gradient)
         ctx.met, ctx.sums = met, (mean, a, gc, g / n, gz, size)
+        ctx.set_materialize_grads(False)
         return followed, (size * (gz * (3 * a.square() - p) - 2 * a * gc)).sum()
 
     @staticmethod
@@ -161,16 +163,21 @@ class _Bend(torch.autograd.Function):
         (t, gradient), met = ctx.saved_tensors, ctx.met
         mean, a, gc, g, gz, size = ctx.sums
         n = met.elements
-        size = size * (2 * gradients[1])
+        followed, counted = gradients
+        size = size * (2 * counted)
         # The gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
         of_t, of_gradient, of_z = -size * gz / n, -size * a, size * (3 * a * gz - gc) / n
         rest = -(of_t * mean + of_gradient * g)
-        followed = gradients[0]
-        zf, f = met.sums(followed)
-        of_followed = met.weight * met.invstd
-        of_value = (of_z - of_followed * zf / n) * met.invstd
-        rest = rest - of_followed * f / n - of_value * met.mean
+        if followed is not None:
+            of_followed = met.weight * met.invstd
+            zf, f = met.sums(followed)
+            of_z = of_z - of_followed * zf / n
+            rest = rest - of_followed * f / n
+        of_value = of_z * met.invstd
+        rest = rest - of_value * met.mean
         zero = torch.zeros_like(mean)
         made = F.batch_norm(met.value, zero, zero + 1, of_value, rest, training=False, eps=0.0)
         made.addcmul_(t, met.wide(of_t)).addcmul_(gradient, met.wide(of_gradient))
-        return made.addcmul_(followed, met.wide(of_followed)), None, None, None
+        if followed is not None:
+            made.addcmul_(followed, met.wide(of_followed))
+        return made, None, None, None

@@ -90,7 +90,7 @@ class SplittingOperator:
     def apply_part(self, part: Part, ends: Sequence[Vectors]) -> list[Vectors]:
         """S v of the whole batch that a part is of, for several vectors of each neuron."""
         totals = _zeros(ends)
-        self._add(part, ends, totals, part.images / part.of)
+        self._add(part, ends, totals, part.images / max(part.of, 1))
         return self._over_processes(totals)
 
     def _over_processes(self, ends: list[Vectors]) -> list[Vectors]:
@@ -187,7 +187,7 @@ class SplittingOperator:
 
 
 def _zeros(ends: Sequence[Vectors]) -> list[Vectors]:
-    return [{name: torch.zeros_like(v, requires_grad=False) for name, v in vectors.items()} for vectors in ends]
+    return [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
 
 
 def _total(segment: Segment, pieces: Pieces, moves: Moves) -> Tensor:

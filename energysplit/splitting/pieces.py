@@ -76,13 +76,13 @@ def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
     return Piece(each=each, shortcut=shortcut, held=(gradient,))
 
 
-def bend(node: fx.Node, weight: Tensor | None, slope: Tensor | None) -> Piece:
-    """A nonlinearity. weight: G sigma''(z), gradient of the mean loss included; slope: sigma'(z); where needed."""
+def bend(node: fx.Node, weight: Tensor, slope: Tensor | None) -> Piece:
+    """A nonlinearity. weight: G sigma''(z), gradient of the mean loss included; slope: sigma'(z), where needed."""
     return Piece(
         carry=lambda t, _: slope * t[node],
         each=lambda t, _: weight * t[node].square(),
         shortcut=lambda t, _: _Quadratic.apply(weight, t[node]),  # type: ignore[no-untyped-call]
-        held=tuple(tensor for tensor in (weight, slope) if tensor is not None),
+        held=(weight,) if slope is None else (weight, slope),
     )
 
 

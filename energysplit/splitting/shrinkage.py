@@ -18,6 +18,11 @@ from torch import Tensor
 
 from energysplit.types import SplitIndex
 
+NEGLIGIBLE = 0.01
+"""Standard errors below this part of a group's largest belong to neurons unlike the others."""
+TIE = 1e-6
+"""Least trust in a value: where a group's spread is lost in noise, its neurons still keep their order."""
+
 
 def shrunk(index: Mapping[str, SplitIndex]) -> dict[str, SplitIndex]:
     """The indices with posterior means in place of values, and posterior standard deviations in place of errors.
@@ -49,10 +54,13 @@ def posterior(
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Posterior mean and standard deviation of each of a group's true values.
 
-    A value without a finite standard error tells nothing about the others and stays as it is; so do two values or
-    fewer, whose spread can't be told from noise, and exact ones.
+    A value that is not finite, or whose standard error is not, tells nothing about the others and stays as it is; so
+    do two values or fewer, whose spread can't be told from noise, and values that are exact beside the others: those of
+    neurons that are all but dead, whose weight would leave none to the living.
     """
-    known = torch.isfinite(stderr) & (stderr > 0)
+    known = torch.isfinite(value) & torch.isfinite(stderr) & (stderr > 0)
+    if known.any():
+        known &= stderr > NEGLIGIBLE * stderr[known].max()
     if int(known.sum()) < 3:
         return value, stderr
     v, variance = value[known].double(), stderr[known].double().square()
@@ -62,7 +70,7 @@ def posterior(
     spread = (excess / (weight.sum() - weight.square().sum() / weight.sum())).clamp_min(0)
     weight = 1 / (variance + spread)
     mean = (weight * v).sum() / weight.sum()
-    trust = spread / (spread + variance)  # in the value itself
+    trust = (spread / (spread + variance)).clamp_min(TIE)  # in the value itself
     shrunken, deviation = value.clone(), stderr.clone()
     shrunken[known] = (mean + trust * (v - mean)).to(value)
     deviation[known] = (trust * variance + (1 - trust).square() / weight.sum()).sqrt().to(stderr)

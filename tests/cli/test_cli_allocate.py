@@ -80,8 +80,22 @@ def test_the_recipes_question_has_the_answer_the_run_found(run: Path, tmp_path: 
     }
     assert found["widths"] == records[stage + 1].widths
     assert found["index_sha256"] == records[stage].index_sha256
-    # Policy "relative" of the recipe, size 0.3: the same prediction as the run made on the same held-out images.
-    assert found["predicted_loss_change"] == pytest.approx(records[stage].growth.step.predicted_change, rel=1e-4)
+    # Policy "relative" of the recipe, size 0.3. The run itself predicts by held-out values that are not shrunk.
+    assert found["predicted_loss_change"] == pytest.approx(-(0.3**2) / 2 * bought.predicted_gain)
+
+
+def test_without_shrinkage_the_prediction_is_the_run_s_own(tmp_path: Path) -> None:
+    run = _grow(tmp_path / "run", growth={"stages": 1}, index={"shrinkage": "none"})
+    record = journal.read(run / "journal.jsonl")[0].growth
+    found = _solved(tmp_path, run, "--stage", 0)
+    assert found["split"] == record.allocation.split
+    assert found["predicted_loss_change"] == pytest.approx(record.step.predicted_change, rel=1e-4)
+    # A run from before there was shrinkage is asked again as it was.
+    resolved = json.loads((run / "recipe.json").read_text())
+    del resolved["index"]["shrinkage"]
+    (run / "recipe.json").write_text(json.dumps(resolved))
+    assert _solved(tmp_path, run, "--stage", 0)["predicted_gain"] == found["predicted_gain"]
+    assert "drawn towards" not in _allocate(run)
 
 
 def test_the_last_stage_with_indices_is_meant(run: Path) -> None:

@@ -51,7 +51,7 @@ def _frontier(*arguments: object, code: int = 0) -> str:
 def test_tables_hold_the_frontiers_and_figures_lie_in_the_run_folder(run: Path) -> None:
     text = _frontier(run, "--points", 5)
     asked = ask_again(load_saved(run, from_dict(json.loads((run / "recipe.json").read_text()))))
-    found = frontier(asked.saved.net, asked.saved.index, asked.budgets, points=5, **asked.arguments)
+    found = frontier(asked.saved.net, asked.index, asked.budgets, points=5, **asked.arguments)
     lines = text.splitlines()
     for name, each in found.items():
         words = {"macs": "MACs", "params": "parameters"}[name]

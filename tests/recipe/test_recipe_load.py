@@ -213,6 +213,14 @@ def test_a_run_from_before_there_were_bounds_and_signed_splits_can_be_resumed(wr
     ]  # fmt: skip
 
 
+def test_a_run_from_before_there_was_shrinkage_goes_on_without(write):
+    recipe = load(write(MINIMAL))
+    old = recipe.resolved()
+    del old["index"]["shrinkage"]
+    assert changes(recipe, old) == ["index.shrinkage"]
+    assert changes(override(recipe, ["index.shrinkage=none"]), old) == []
+
+
 def test_bounds_of_a_file_add_to_those_of_its_base(write):
     write(MINIMAL + '[growth.bounds]\n"blocks.*" = { max_channels = 8 }\nstem = { frozen = true }\n', "base.toml")
     child = load(write('extends = "base.toml"\n[growth.bounds."blocks.*"]\nmax_channels = 9\n', "child.toml"))

@@ -76,14 +76,37 @@ def test_values_far_apart_stay_and_equal_ones_meet():
     apart, _ = posterior(torch.tensor([-100.0, 0.0, 100.0]).double(), torch.ones(3).double())
     torch.testing.assert_close(apart, torch.tensor([-100.0, 0.0, 100.0]).double(), rtol=1e-3, atol=1e-3)
     near, _ = posterior(torch.tensor([-1.5, -1.0, 1.0]).double(), torch.full((3,), 5.0).double())
-    torch.testing.assert_close(near, torch.full((3,), -0.5).double())
+    torch.testing.assert_close(near, torch.full((3,), -0.5).double(), rtol=0, atol=1e-5)
+
+
+def test_a_neuron_that_is_all_but_dead_does_not_speak_for_the_others():
+    alive = torch.tensor([-1.0, -2.0, -1.5, -3.0]).double()
+    for error in (1e-17, 1e-10, 1e-4):
+        value = torch.cat([alive, torch.tensor([1e-9]).double()])
+        made, deviation = posterior(value, torch.tensor([1.0, 1.0, 1.0, 1.0, error]).double())
+        torch.testing.assert_close(made[:4], posterior(alive, torch.ones(4).double())[0])
+        assert made[:4].max() < -1
+        assert (float(made[4]), float(deviation[4])) == pytest.approx((1e-9, error))
+
+
+def test_a_value_that_is_not_known_stays_so_alone():
+    made, _ = posterior(torch.tensor([-1.0, -2.0, -1.5, math.nan]).double(), torch.ones(4).double())
+    assert torch.isfinite(made[:3]).all()
+    assert torch.isnan(made[3])
+
+
+def test_neurons_keep_their_order_where_the_spread_is_lost_in_noise():
+    value = torch.tensor([-0.2, -2.0, -1.0, -1.5, -0.5, -2.4]).double()
+    made, _ = posterior(value, torch.full((6,), 3.0).double())
+    assert made.max() - made.min() < 1e-4
+    assert made.argsort().tolist() == value.argsort().tolist()
 
 
 def test_both_ends_are_drawn_and_an_index_without_errors_is_not():
     upper = _index([1.0, 2.0, 3.0], [9.0, 9.0, 9.0])
     made = shrunk({"a": _index([-1.0, -2.0, 3.0], [9.0, 9.0, 9.0], upper), "b": _index([-1.0, -2.0, 3.0], None)})
-    assert made["a"].value.tolist() == pytest.approx([0.0, 0.0, 0.0])
-    assert made["a"].upper.value.tolist() == pytest.approx([2.0, 2.0, 2.0])
+    assert made["a"].value.tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-5)
+    assert made["a"].upper.value.tolist() == pytest.approx([2.0, 2.0, 2.0], abs=1e-5)
     assert made["b"].value.tolist() == [-1.0, -2.0, 3.0]
 
 
@@ -91,4 +114,4 @@ def test_a_recipe_says_by_what_neurons_are_chosen():
     index = {"a": _index([-1.0, -2.0, 2.0], [9.0, 9.0, 9.0])}
     plain = load(RECIPE, ['index.shrinkage="none"'])
     assert judged(plain, index)["a"].value.tolist() == [-1.0, -2.0, 2.0]
-    assert judged(load(RECIPE), index)["a"].value.tolist() == pytest.approx([-1 / 3] * 3)
+    assert judged(load(RECIPE), index)["a"].value.tolist() == pytest.approx([-1 / 3] * 3, abs=1e-5)
