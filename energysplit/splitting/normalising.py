@@ -159,11 +159,10 @@ class _Bend(torch.autograd.Function):
         return followed, (size * (gz * (3 * a.square() - p) - 2 * a * gc)).sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, followed: Tensor | None, counted: Tensor) -> tuple[Tensor, None, None, None]:
         (t, gradient), met = ctx.saved_tensors, ctx.met
         mean, a, gc, g, gz, size = ctx.sums
         n = met.elements
-        followed, counted = gradients
         size = size * (2 * counted)
         # The gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
         of_t, of_gradient, of_z = -size * gz / n, -size * a, size * (3 * a * gz - gc) / n
