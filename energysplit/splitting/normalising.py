@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from energysplit.splitting.layout import Moves
-from energysplit.splitting.pieces import Piece, Tangents
+from energysplit.splitting.pieces import Piece, Pulls, Tangents
 from energysplit.splitting.statistics import too_few
 
 _kernel = torch.ops.aten.native_batch_norm_backward
@@ -124,9 +124,9 @@ def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
         bent = z * (3 * a.square() - c.square().mean(axes, keepdim=True)) - 2 * a * c
         return gradient * met.wide(met.weight) * bent
 
-    def both(t: Tangents, _: Moves) -> tuple[Tensor, Tensor]:
+    def both(t: Tangents, _: Moves) -> tuple[Tensor, Pulls]:
         followed, bent = _Bend.apply(t[node], met, gradient, gz)  # type: ignore[no-untyped-call]
-        return followed, bent
+        return followed, [(bent, bent.new_tensor(0.5))]
 
     return Piece(
         carry=lambda t, _: met.followed(t[node])[0],

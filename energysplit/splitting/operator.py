@@ -107,11 +107,11 @@ class SplittingOperator:
             with evaluating(self.net.module), torch.enable_grad():
                 for total, vectors in zip(totals, ends, strict=True):
                     mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
-                    counted = _total(segment, pieces, self.layout.moves(mine))
-                    gradients = torch.autograd.grad(counted, list(mine.values()), allow_unused=True)
+                    outputs, halves = _pulls(segment, pieces, self.layout.moves(mine))
+                    gradients = torch.autograd.grad(outputs, list(mine.values()), halves, allow_unused=True)
                     for name, gradient in zip(mine, gradients, strict=True):
                         if gradient is not None:
-                            total[name].add_(gradient, alpha=weight / 2)
+                            total[name].add_(gradient, alpha=weight)
 
         part.visit(use)
 
@@ -190,21 +190,22 @@ def _zeros(ends: Sequence[Vectors]) -> list[Vectors]:
     return [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
 
 
-def _total(segment: Segment, pieces: Pieces, moves: Moves) -> Tensor:
-    """The tangent pass of one segment: the sum of what counts."""
+def _pulls(segment: Segment, pieces: Pieces, moves: Moves) -> tuple[list[Tensor], list[Tensor]]:
+    """The tangent pass of one segment: tensors on its way, and half the gradient of what counts to each."""
     t: Tangents = {}
-    counts = []
+    outputs, halves = [], []
     for step, piece in zip(segment.steps, pieces, strict=True):
         if step.counts:
-            tangent, count = piece.total(t, moves, step.passes)
-            counts.append(count)
+            tangent, pulls = piece.counted(t, moves, step.passes)
+            outputs += [output for output, _ in pulls]
+            halves += [half for _, half in pulls]
         else:
             tangent = piece.carry(t, moves)
         if step.passes:
             t[step.op.node] = tangent
         for node in step.frees:
             del t[node]
-    return torch.stack(counts).sum()
+    return outputs, halves
 
 
 def _counting(segment: Segment, pieces: Sequence[Piece], moves: Moves) -> Iterator[tuple[Step, Piece, Tangents]]:

@@ -21,6 +21,7 @@ from energysplit.graph.network import Op
 from energysplit.splitting.layout import Moves
 
 Tangents = dict[fx.Node, Any]
+Pulls = list[tuple[Tensor, Tensor]]
 Mixer = Callable[[Tensor, Tensor], Tensor]
 """(Input, weight) -> a layer's output without bias."""
 
@@ -34,22 +35,26 @@ class Piece:
     """One step of the tangent pass on one batch.
 
     carry: the tangent of the operation's result. each: what counts here, by element, to be summed by neuron.
-    shortcut: the sum of `each`, where there is a shorter way to it. both: the tangent and that sum, where they are
-    found together. held: the tensors kept of the batch.
+    pull: half the gradient of the sum of `each` to some tensors, where it is known: pairs of tensor and gradient.
+    both: the tangent and such pairs, where they are found together. held: the tensors kept of the batch.
     """
 
     carry: Callable[[Tangents, Moves], Any] = _nothing
     each: Callable[[Tangents, Moves], Tensor] = _nothing
-    shortcut: Callable[[Tangents, Moves], Tensor] | None = None
-    both: Callable[[Tangents, Moves], tuple[Any, Tensor]] | None = None
+    pull: Callable[[Tangents, Moves], Pulls] | None = None
+    both: Callable[[Tangents, Moves], tuple[Any, Pulls]] | None = None
     held: tuple[Tensor, ...] = ()
 
-    def total(self, t: Tangents, moves: Moves, passes: bool) -> tuple[Any, Tensor]:
-        """The tangent of the operation's result if it `passes`, and the sum of what counts here."""
+    def counted(self, t: Tangents, moves: Moves, passes: bool) -> tuple[Any, Pulls]:
+        """The tangent of the operation's result, needed if it `passes`, and half the gradient of what counts here."""
         if self.both is not None:
             return self.both(t, moves)
-        total = self.each(t, moves).sum() if self.shortcut is None else self.shortcut(t, moves)
-        return self.carry(t, moves) if passes else None, total
+        if self.pull is not None:
+            pulls = self.pull(t, moves)
+        else:
+            total = self.each(t, moves).sum()
+            pulls = [(total, total.new_tensor(0.5))]
+        return self.carry(t, moves) if passes else None, pulls
 
 
 def start(layer: str, mixer: Mixer, source: Tensor) -> Piece:
@@ -70,10 +75,10 @@ def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
             (back,) = torch.autograd.grad(mixer(source, moves.columns[layer]), source, gradient)
         return 2 * source.detach() * back
 
-    def shortcut(t: Tangents, moves: Moves) -> Tensor:
-        return 2 * (gradient * mixer(t[node], moves.columns[layer])).sum()
+    def pull(t: Tangents, moves: Moves) -> Pulls:
+        return [(mixer(t[node], moves.columns[layer]), gradient)]
 
-    return Piece(each=each, shortcut=shortcut, held=(gradient,))
+    return Piece(each=each, pull=pull, held=(gradient,))
 
 
 def bend(node: fx.Node, weight: Tensor, slope: Tensor | None) -> Piece:
@@ -81,14 +86,18 @@ def bend(node: fx.Node, weight: Tensor, slope: Tensor | None) -> Piece:
     return Piece(
         carry=lambda t, _: slope * t[node],
         each=lambda t, _: weight * t[node].square(),
-        shortcut=lambda t, _: _Quadratic.apply(weight, t[node]),  # type: ignore[no-untyped-call]
+        pull=lambda t, _: [(t[node], weight * t[node].detach())],
         held=(weight,) if slope is None else (weight, slope),
     )
 
 
 def unit(node: fx.Node, gradient: Tensor) -> Piece:
     """A place that counts as if sigma'' were 1; gradient: of the loss to it."""
-    return Piece(each=lambda t, _: gradient * t[node].square(), held=(gradient,))
+    return Piece(
+        each=lambda t, _: gradient * t[node].square(),
+        pull=lambda t, _: [(t[node], gradient * t[node].detach())],
+        held=(gradient,),
+    )
 
 
 def product(
@@ -161,21 +170,6 @@ def linear(op: Op, module: nn.Module, sources: tuple[fx.Node, ...], others: Mapp
         for node, value in others.items()
     }
     return Piece(lambda t, _: op.run(module, {**fixed, **{node: t[node] for node in sources}}))
-
-
-class _Quadratic(torch.autograd.Function):
-    """The sum of weight * t^2; one pass over t each way."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, t: Tensor) -> Tensor:
-        half = weight * t
-        ctx.save_for_backward(half)
-        return (half * t).sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        (half,) = ctx.saved_tensors
-        return None, half * (2 * gradients[0])
 
 
 def mixer_of(op: Op, module: nn.Module, env: Mapping[fx.Node, Any]) -> Mixer:

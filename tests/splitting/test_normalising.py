@@ -71,7 +71,7 @@ def test_the_short_way_is_the_long_one(shape, channels_last):
     met = Followed(norm, value).met
     piece = normalising(INPUT, met, gradient)
     t.requires_grad_()
-    tangent, total = piece.total({INPUT: t}, NO_MOVES, passes=True)
+    tangent, [(total, half)] = piece.counted({INPUT: t}, NO_MOVES, passes=True)
     axes = (0, *range(2, value.dim()))
     z = (value - value.mean(axes, keepdim=True)) * met.wide(met.invstd)
     centred = t - t.mean(axes, keepdim=True)
@@ -79,6 +79,7 @@ def test_the_short_way_is_the_long_one(shape, channels_last):
     summed = piece.each({INPUT: t}, NO_MOVES).sum()
     torch.testing.assert_close(tangent, carried)
     torch.testing.assert_close(total, summed)
+    assert float(half) == 0.5
     factor = torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t)
     short = torch.autograd.grad(total + (tangent * factor).sum(), t)[0]
     long = torch.autograd.grad(summed + (carried * factor).sum(), t)[0]
