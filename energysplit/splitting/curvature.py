@@ -31,7 +31,10 @@ def derivatives(
         if first.requires_grad:
             (second,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
     for location, jump in activation.kinks:
-        gate = torch.add(one * (-kink_beta * location), z, alpha=kink_beta).sigmoid_()
+        gate = z * kink_beta
+        if location:
+            gate -= kink_beta * location
+        gate.sigmoid_()
         pulse = torch.ops.aten.sigmoid_backward(factor, gate)  # factor gate (1 - gate), in one pass
         height = jump * kink_beta
         second = pulse.mul_(height) if second is None else second.add_(pulse, alpha=height)
