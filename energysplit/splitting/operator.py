@@ -104,7 +104,7 @@ class SplittingOperator:
         """Add S v of one part, times a weight: half the gradient of v^T S v, which is separate for every neuron."""
 
         def use(segment: Segment, pieces: Pieces) -> None:
-            with evaluating(self.net.module), torch.enable_grad():
+            with torch.enable_grad():
                 for total, vectors in zip(totals, ends, strict=True):
                     mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
                     outputs, halves = _pulls(segment, pieces, self.layout.moves(mine))
@@ -113,7 +113,8 @@ class SplittingOperator:
                         if gradient is not None:
                             total[name].add_(gradient, alpha=weight)
 
-        part.visit(use)
+        with evaluating(self.net.module):
+            part.visit(use)
 
     def quadratic(self, part: Part, ends: Sequence[Vectors]) -> list[dict[str, Float[Tensor, "images neurons"]]]:
         """For each set of vectors, each image's part of v^T S v of each neuron.
@@ -130,7 +131,7 @@ class SplittingOperator:
         ]
 
         def use(segment: Segment, pieces: Pieces) -> None:
-            with evaluating(self.net.module), torch.no_grad():
+            with torch.no_grad():
                 for made, vectors in zip(result, ends, strict=True):
                     moves = self.layout.moves({name: vectors[name] for name in segment.groups})
                     for step, piece, t in _counting(segment, pieces, moves):
@@ -139,7 +140,8 @@ class SplittingOperator:
                         for name, found in attributed(each, step.place.spans, images, widths, step.groups):
                             made[name] += found.double()
 
-        part.visit(use)
+        with evaluating(self.net.module):
+            part.visit(use)
         return result
 
     def _check_place(self, step: Step, images: int) -> None:
