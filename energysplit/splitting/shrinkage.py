@@ -1,7 +1,7 @@
 """Noisy splitting indices, each drawn towards what its group's neurons have in common.
 
 A held-out value is unbiased, but from a few thousand images its standard error may be as large as itself. Choosing
-neurons by such values chooses noise: of a group whose neurons are all worth splitting, half seem not to be. Neurons of
+neurons by such values chooses noise: of a group whose neurons are all worth splitting, many seem not to be. Neurons of
 a group do the same work and cost the same, so the others tell something about each. This is the normal model of
 meta-analysis (DerSimonian and Laird 1986) with the posterior means of Efron and Morris (1975): value ~ N(true,
 stderr^2), true ~ N(mean, spread^2), mean and spread of each group estimated from its values.
