@@ -1,5 +1,6 @@
 # make demo       grow a small network on the embedded digits, under 3 minutes on 2 cores
 # make test       all tests
+# make faults     kills, full disks, broken files and long runs, in full numbers: an hour or two
 # make lint       style, types, import contracts
 # make bench      how fast it is, in minutes on 2 quiet cores: tables in runs/bench
 # make bench-gpu  the same on a CUDA device, at sizes that fill one: tables in runs/bench-gpu
@@ -19,7 +20,7 @@ RECIPE := recipes/digits.toml
 BIN := $(VENV)/bin
 PYTEST_FLAGS ?= -n 2 --dist worksteal
 
-.PHONY: demo test lint setup clean-demo bench bench-gpu
+.PHONY: demo test faults lint setup clean-demo bench bench-gpu
 
 demo: $(VENV)/.installed
 	@if [ -e $(RUN)/report.md ]; then \
@@ -37,6 +38,9 @@ clean-demo:
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/faults --faults $(PYTEST_FLAGS) --durations 20 --timeout 7200
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

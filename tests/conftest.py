@@ -31,6 +31,16 @@ settings.load_profile("energysplit")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="as many faults as were promised: `make faults`")
+
+
+@pytest.fixture(scope="session")
+def in_full(pytestconfig: pytest.Config) -> bool:
+    """Whether tests/faults tries everything (an hour or two) or a sample of it (with all other tests)."""
+    return bool(pytestconfig.getoption("--faults"))
+
+
 def pytest_runtest_teardown() -> None:
     """A session that a test leaves open must not make torch refuse operators in the tests after it."""
     torch = sys.modules.get("torch")
