@@ -62,6 +62,7 @@ bench: $(VENV)/.installed
 bench-gpu: $(VENV)/.installed
 	mkdir -p $(BENCH)-gpu
 	$(BIN)/python benchmarks/index_sweep.py --out $(BENCH)-gpu --device cuda --batch 128 --size 224 --repeats 30 --channels-last
+	$(BIN)/python benchmarks/index_sweep.py --out $(BENCH)-gpu --device cuda --batch 128 --size 224 --repeats 30 --channels-last --precision bf16
 	$(BIN)/python benchmarks/published_operator.py --out $(BENCH)-gpu --device cuda --batch 128 --repeats 30
 	$(BIN)/python benchmarks/scaling.py --out $(BENCH)-gpu --device cuda --width 64 --depth 8 --size 64 --batch 128 --repeats 30
 	$(BIN)/python benchmarks/grown_step.py --out $(BENCH)-gpu --device cuda --batch 256 --repeats 50

@@ -11,16 +11,16 @@ a third for each of four passes where a step has three.
 
 Networks are stock ones with random weights, by the names that recipes know them by; their batch norms' statistics are
 near those of the batch, as in a trained network. Memory is what is held at the peak beyond weights, momentum and v.
-The error of S v is that of float32 against the same network in float64: norm of the difference over the norm, of all
-groups together and of the worst one. Beside it stands the error of the loss's gradient to all weights, with batch norms
-in the same statistics: where an input of a ReLU is within rounding of its kink, float32 may see the other slope, which
-changes both far more than all rounding does (some 1e-3 in place of 1e-5).
+The error of S v is that of float32 (or of `--precision bf16`) against the same network in float64: norm of the
+difference over the norm, of all groups together and of the worst one. Beside it stands the error of the loss's gradient
+to all weights, with batch norms in the same statistics: where an input of a ReLU is within rounding of its kink, it may
+find the other slope, which changes both far more than all rounding does (in float32 some 1e-3 in place of 1e-5; in
+bfloat16, on random weights, most of both: `index_precision.py` is the place to judge that on a trained network).
 """
 
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import energysplit as es
 from energysplit.models import build
 from energysplit.splitting.operator import SplittingOperator
+from energysplit.splitting.precision import PRECISIONS, mixed
 
 NETWORKS = ("mobilenet_v1", "torchvision:mobilenet_v2", "torchvision:resnet18")
 VARIANTS = tuple((curvature, statistics) for curvature in ("exact", "producer") for statistics in ("running", "batch"))
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the training step")
+    parser.add_argument("--precision", default="no", choices=PRECISIONS, help="mixed precision of step and sweep")
     options = parser.parse_args()
     device = begin(options)
     layout = torch.channels_last if options.channels_last else torch.contiguous_format
@@ -57,7 +58,7 @@ def main() -> None:
         y = torch.randint(module(x).shape[1], (options.batch,)).to(device)
         train = training_step(copy.deepcopy(module), x, y, options.precision)
         for curvature, statistics in VARIANTS:
-            found = measured(module, train, x, y, curvature, statistics, options.repeats)
+            found = measured(module, train, x, y, curvature, statistics, options.precision, options.repeats)
             samples.append({"network": name, "curvature": curvature, "statistics": statistics, **found})
             seconds, peak, errors = found["seconds"], found["peak_bytes"], found["errors"]
             step = seconds["training step"]
@@ -72,7 +73,7 @@ def main() -> None:
     lines = [
         f"# Index sweep and training step, batches of {options.batch} at {size}",
         "",
-        f"{command()}, training step in {options.precision}. "
+        f"{command()}, mixed precision: {options.precision}. "
         f"{conditions(options)} Milliseconds with quartiles; ratios to the training step with 95 % intervals.",
         "",
         "| network | curvature | statistics | training step, ms | sweep | further sweep, captures kept "
@@ -80,21 +81,33 @@ def main() -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *rows,
     ]
-    write(options, "index_sweep", lines, samples)
+    write(options, "index_sweep" + ("" if options.precision == "no" else f"_{options.precision}"), lines, samples)
 
 
 def measured(
-    module: nn.Module, train: Call, x: Tensor, y: Tensor, curvature: str, statistics: str, repeats: int
+    module: nn.Module,
+    train: Call,
+    x: Tensor,
+    y: Tensor,
+    curvature: str,
+    statistics: str,
+    precision: str,
+    repeats: int,
 ) -> dict[str, dict[str, Any]]:
     """Samples of seconds, bytes at the peak, and relative errors, of one network in one variant."""
 
-    def operator(module: nn.Module, x: Tensor, cache_bytes: int = 0) -> SplittingOperator:
-        net = es.trace(module, x[:2])
+    def operator(module: nn.Module, x: Tensor, precision: str, cache_bytes: int = 0) -> SplittingOperator:
         return SplittingOperator(
-            net, [(x, y)], F.cross_entropy, curvature=curvature, statistics=statistics, cache_bytes=cache_bytes
+            es.trace(module, x[:2]),
+            [(x, y)],
+            F.cross_entropy,
+            curvature=curvature,
+            statistics=statistics,
+            precision=precision,
+            cache_bytes=cache_bytes,
         )
 
-    once, kept = operator(module, x), operator(module, x, cache_bytes=2**40)
+    once, kept = operator(module, x, precision), operator(module, x, precision, cache_bytes=2**40)
     vectors = once.random_vectors(seed=0)
     calls: dict[str, Call] = {
         "training step": train,
@@ -102,8 +115,8 @@ def measured(
         "further sweep": lambda: kept.apply(vectors),
     }
     exact, doubled = copy.deepcopy(module).double(), {name: v.double() for name, v in vectors.items()}
-    whole, worst = error(once.apply(vectors), operator(exact, x.double()).apply(doubled))
-    usual, _ = error(gradient(module, x, y, statistics), gradient(exact, x.double(), y, statistics))
+    whole, worst = error(once.apply(vectors), operator(exact, x.double(), "no").apply(doubled))
+    usual, _ = error(gradient(module, x, y, statistics, precision), gradient(exact, x.double(), y, statistics, "no"))
     return {
         "seconds": interleaved(calls, repeats, x.device),
         "peak_bytes": {name: peak_bytes(call, x.device) for name, call in calls.items()},
@@ -128,13 +141,13 @@ def randomised(module: nn.Module, x: Tensor) -> nn.Module:
     return module.eval()
 
 
-def training_step(module: nn.Module, x: Tensor, y: Tensor, precision: str = "float32") -> Call:
+def training_step(module: nn.Module, x: Tensor, y: Tensor, precision: str = "no") -> Call:
     """One step of SGD; it ends with gradients cleared, so that each begins with the same memory."""
     module.train()
     optimiser = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
 
     def step() -> None:
-        with torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
+        with mixed(precision, x.device):
             loss = F.cross_entropy(module(x), y)
         loss.backward()
         optimiser.step()
@@ -143,14 +156,16 @@ def training_step(module: nn.Module, x: Tensor, y: Tensor, precision: str = "flo
     return step
 
 
-def gradient(module: nn.Module, x: Tensor, y: Tensor, statistics: str) -> dict[str, Tensor]:
+def gradient(module: nn.Module, x: Tensor, y: Tensor, statistics: str, precision: str) -> dict[str, Tensor]:
     """The loss's gradient to each parameter, batch norms in running statistics or in the batch's; module unchanged."""
     module = copy.deepcopy(module).eval()
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             layer.train(statistics == "batch")
     names, parameters = zip(*module.named_parameters(), strict=True)
-    return dict(zip(names, torch.autograd.grad(F.cross_entropy(module(x), y), parameters), strict=True))
+    with mixed(precision, x.device):
+        loss = F.cross_entropy(module(x), y)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
 
 def error(found: dict[str, Tensor], exact: dict[str, Tensor]) -> tuple[float, float]:

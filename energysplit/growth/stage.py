@@ -166,6 +166,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             growing=recipe.index.growing,
             kink_beta=recipe.index.kink_beta,
             statistics=recipe.index.statistics,
+            precision=recipe.index.precision,
             seed=setup.seed_of("index", stage),
             share=setup.share,
         )

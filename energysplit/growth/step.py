@@ -125,6 +125,7 @@ def _held_out_sums(
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
         statistics=recipe.statistics,
+        precision=recipe.precision,
         cache_bytes=0,
         share=setup.share,
     )

@@ -15,6 +15,7 @@ from energysplit.recipe.schema import (
     ExportRecipe,
     GrowthRecipe,
     HardwareRecipe,
+    IndexRecipe,
     Recipe,
     ReportRecipe,
     RunRecipe,
@@ -50,6 +51,7 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tree.get("index"), dict):
         tree["index"].setdefault("statistics", "running")
         tree["index"].setdefault("shrinkage", "none")
+        tree["index"].setdefault("precision", IndexRecipe().precision)
     if isinstance(tree.get("export"), dict):
         tree["export"].setdefault("measure", ExportRecipe().measure)
     budgets = tree.get("budget")

@@ -164,6 +164,10 @@ class IndexRecipe(Section):
         description="what batch norms do when neurons move: keep their running statistics, as in inference, or follow "
         "each batch, as in training; predicted and realised loss changes are of that mode",
     )
+    precision: Literal["no", "bf16"] = Field(
+        default="no",
+        description="mixed precision of the passes over a batch, sums staying float32; for hardware made for bfloat16",
+    )
     shrinkage: Literal["none", "group"] = Field(
         default="group",
         description="what neurons are chosen by: the held-out values themselves (none), or each drawn towards its "

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from energysplit.graph.spans import Span
+from energysplit.splitting.precision import at_least_float32
 
 
 def attributed(
@@ -27,11 +28,12 @@ def attributed(
     a standard error from it is too small.
     """
     (dim,) = {span.dim for span in spans}
+    wide = at_least_float32(each.dtype)
     if dim > 0 and each.shape[0] % images == 0:
-        rows = each.sum([d for d in range(1, each.dim()) if d != dim]) if each.dim() > 2 else each
+        rows = each.sum([d for d in range(1, each.dim()) if d != dim], dtype=wide) if each.dim() > 2 else each.to(wide)
         rows = rows.reshape(images, -1, each.shape[dim]).sum(1)
     else:
-        row = each.sum([d for d in range(each.dim()) if d != dim]) if each.dim() > 1 else each
+        row = each.sum([d for d in range(each.dim()) if d != dim], dtype=wide) if each.dim() > 1 else each.to(wide)
         rows = (row / images).expand(images, -1)
     for span in spans:
         if span.group in groups:

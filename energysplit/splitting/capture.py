@@ -8,7 +8,7 @@ the forward pass is what autograd holds anyway, or is computed again from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,6 +45,7 @@ def capture(
     segments: Sequence[Segment],
     kink_beta: float,
     statistics: str,
+    mixed: Callable[[], AbstractContextManager[None]],
     use: Use,
 ) -> None:
     """Run one batch forward and backward to activations, in eval mode; each segment is used as it gets ready.
@@ -57,13 +58,14 @@ def capture(
         segments: the tangent passes.
         kink_beta: see `curvature.derivatives`.
         statistics: of batch norms, "running" or this batch's own; the same as the segments'.
+        mixed: makes the context that work runs in, see `precision`.
         use: called once for each segment, the last ones of the network first.
 
     Raises:
         InputError: the loss is not a finite scalar.
     """
     steps: dict[fx.Node, list[tuple[_Pending, Step]]] = {}
-    pending = [_Pending(segment, use) for segment in segments]
+    pending = [_Pending(segment, use, mixed) for segment in segments]
     for each in pending:
         for step in each.segment.steps:
             steps.setdefault(step.op.node, []).append((each, step))
@@ -71,7 +73,7 @@ def capture(
     leaves: list[Tensor] = []
     norms: dict[fx.Node, _Norm | Followed] = {}
     env: dict[fx.Node, Any] = {}
-    with evaluating(net.module), norms_of(net.module, statistics), _frozen(net.module), torch.enable_grad():
+    with evaluating(net.module), norms_of(net.module, statistics), _frozen(net.module), torch.enable_grad(), mixed():
         for op in net.ops:
             mine = steps.get(op.node, ())
             positions = None
@@ -113,8 +115,8 @@ def capture(
 class _Pending:
     """A segment that waits for gradients; one that does not come is 0."""
 
-    def __init__(self, segment: Segment, use: Use) -> None:
-        self.segment, self.use = segment, use
+    def __init__(self, segment: Segment, use: Use, mixed: Callable[[], AbstractContextManager[None]]) -> None:
+        self.segment, self.use, self.mixed = segment, use, mixed
         self.unfinished: dict[int, Finish] = {}
         self.gradients: dict[fx.Node, Tensor] = {}
         self.missing: set[fx.Node] = set()
@@ -137,9 +139,10 @@ class _Pending:
         if self.done:
             return
         self.done = True
-        made = tuple(self.unfinished.pop(id(step))(self.gradients) for step in self.segment.steps)
-        self.gradients = {}
-        self.use(self.segment, made)
+        with self.mixed():
+            made = tuple(self.unfinished.pop(id(step))(self.gradients) for step in self.segment.steps)
+            self.gradients = {}
+            self.use(self.segment, made)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def splitting_index(
     growing: bool = False,
     kink_beta: float = 3.0,
     statistics: str = "running",
+    precision: str = "no",
     share: Share | None = None,
 ) -> dict[str, SplitIndex]:
     """Splitting indices and directions of all neurons of all splittable groups that take part.
@@ -66,6 +67,8 @@ def splitting_index(
         kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
         statistics: what batch norms do when neurons move: keep their "running" statistics, as in inference, or follow
             each "batch", as in training (docs/how-it-works.md); the loss change is that of the network in that mode.
+        precision: "bf16" runs the passes over a batch in bfloat16, with sums in float32: less memory, and less time on
+            hardware that is made for it; errors of about a percent in S v, see docs/speed.md.
         share: this process's part of each batch, where several processes were given the same batches.
 
     Returns:
@@ -73,7 +76,7 @@ def splitting_index(
         (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added).
 
     Raises:
-        InputError: an option is unknown, there are no images, or a loss is not finite.
+        InputError: an option is unknown or does not fit the network, there are no images, or a loss is not finite.
     """
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
@@ -92,6 +95,7 @@ def splitting_index(
         linear=linear,
         kink_beta=kink_beta,
         statistics=statistics,
+        precision=precision,
         share=share,
     )
     operator = operator_on(sample)

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from energysplit.splitting.layout import Moves
 from energysplit.splitting.pieces import Piece, Pulls, Tangents
+from energysplit.splitting.precision import at_least_float32
 from energysplit.splitting.statistics import too_few
 
 _kernel = torch.ops.aten.native_batch_norm_backward
@@ -138,7 +139,8 @@ def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
 
 def _moments(value: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel, the latter divided by the number of elements."""
-    mean, variance = torch.ops.aten.batch_norm_update_stats(value, None, None, 0.0)
+    nothing = value.new_zeros(value.shape[1], dtype=at_least_float32(value.dtype))  # which the results are made like
+    mean, variance = torch.ops.aten.batch_norm_update_stats(value, nothing, nothing, 0.0)
     return mean, variance
 
 

@@ -39,6 +39,7 @@ class SplittingOperator:
         kink_beta: see `curvature.derivatives`.
         statistics: of batch norms, "running" as in inference or the "batch"'s own as in training; of each process's
             part of a batch, as there.
+        precision: of the passes over a batch, "no" (the parameters' own) or "bf16"; see `precision`.
         cache_bytes: see `sample.Sample`.
         share: of each batch, where several processes were given the same batches; what is returned is of whole batches.
     """
@@ -53,6 +54,7 @@ class SplittingOperator:
         linear: str = "skip",
         kink_beta: float = 3.0,
         statistics: str = "running",
+        precision: str = "no",
         cache_bytes: int | None = None,
         share: Share | None = None,
     ) -> None:
@@ -67,7 +69,7 @@ class SplittingOperator:
         captured = partial(
             capture, net, loss_fn=loss_fn, segments=self.segments, kink_beta=kink_beta, statistics=statistics
         )
-        self.sample = Sample(batches, net.module, captured, self.share, cache_bytes)
+        self.sample = Sample(batches, net.module, captured, self.share, precision, cache_bytes)
         self.dtype, self.device = self.sample.dtype, self.sample.device
 
     @property

@@ -155,7 +155,7 @@ def pool(node: fx.Node, positions: Tensor) -> Piece:
 
 def scaling(node: fx.Node, scale: Tensor) -> Piece:
     """A batch norm: times the scale of each channel."""
-    return Piece(lambda t, _: t[node] * scale.reshape(-1, *(1,) * (t[node].dim() - 2)))
+    return Piece(lambda t, _: t[node] * scale.reshape(-1, *(1,) * (t[node].dim() - 2)).to(t[node].dtype))
 
 
 def filtering(node: fx.Node, mixer: Mixer, weight: Tensor) -> Piece:

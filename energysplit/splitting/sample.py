@@ -6,6 +6,7 @@ Captured batches stay on the device, so that a further sweep costs little more t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from energysplit.errors import InputError
 from energysplit.splitting.capture import Pieces, Use
 from energysplit.splitting.plan import Segment
+from energysplit.splitting.precision import check_precision, mixed
 from energysplit.splitting.share import Share
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -27,8 +29,9 @@ class Sample:
     Args:
         batches: (input, target) pairs; moved to the model's device when used.
         module: the model; what it holds itself costs no room.
-        capture: (input, target, use=) -> None, `capture.capture` of some network.
+        capture: (input, target, mixed=, use=) -> None, `capture.capture` of some network.
         share: this process's part of each batch.
+        precision: see `precision`.
         cache_bytes: captured batches are kept up to this many bytes; None: half of the free device memory on CUDA,
             3 GiB on CPU.
     """
@@ -39,11 +42,14 @@ class Sample:
         module: nn.Module,
         capture: Callable[..., None],
         share: Share,
+        precision: str,
         cache_bytes: int | None,
     ) -> None:
         self.batches, self.share = batches, share
         parameter = next(module.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
+        check_precision(precision, self.dtype)
+        self._mixed = partial(mixed, precision, self.device)
         self.kept: dict[int, Kept] = {}
         self._capture = capture
         self._module = module
@@ -57,8 +63,9 @@ class Sample:
     def visit(self, part: Part, use: Use) -> None:
         """Use every segment on a part, from what is kept or captured anew, and keep that if it fits."""
         if part.number in self.kept:
-            for segment, pieces in self.kept[part.number]:
-                use(segment, pieces)
+            with self._mixed():
+                for segment, pieces in self.kept[part.number]:
+                    use(segment, pieces)
             return
         keeping = _Keeping(self._module, self.room)
 
@@ -68,7 +75,7 @@ class Sample:
 
         x, target = part.x, part.target
         x = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-        self._capture(x, target.to(self.device), use=both)
+        self._capture(x, target.to(self.device), mixed=self._mixed, use=both)
         if keeping.kept is not None:
             self.room -= keeping.bytes
             self.kept[part.number] = keeping.kept
