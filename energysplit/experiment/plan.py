@@ -1,7 +1,7 @@
 """The runs of an experiment: which there are, in which order, what each waits for, and which share a stage 0.
 
 Seeds go one after another, so that every method has its first result early. Within a seed the order is the file's, but
-a run whose sizes or teacher come from another one follows it.
+a run whose sizes or teacher come from another one follows it. A run that another experiment has finished is that one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from energysplit.errors import RecipeError, nearest
+from energysplit.experiment.elsewhere import Elsewhere
 from energysplit.experiment.load import check_size, load_experiment, run_recipe
 from energysplit.experiment.schema import Experiment, MethodTable, Size, placeholders, slug
 from energysplit.recipe import Recipe
@@ -24,8 +25,8 @@ TRAINING_COMPUTE = "training_compute"
 class Run:
     """One run: a method with a seed.
 
-    folder: of the run. needs: names of the runs that must be finished before. shared: equal for runs whose stage 0 is
-    the same training; "" for a run that shares none.
+    folder: of the run, in another experiment's folder if it was finished there. needs: names of the runs that must be
+    finished before. shared: equal for runs whose stage 0 is the same training; "" for a run that shares none.
     """
 
     method: str
@@ -37,8 +38,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
-        return self.folder.name
+        """Name of its recipe, of its log and of a folder of its own."""
+        return _name(self.method, self.seed)
 
     @property
     def title(self) -> str:
@@ -111,20 +112,25 @@ def make_plan(
     table = experiment.table(size)
     assert table is not None
     ordered = _ordered(path, experiment, size, methods)
+    elsewhere = Elsewhere(Path(runs))
     found: list[Run] = []
     for seed in dict.fromkeys(seeds or table.seeds or experiment.seeds):
-
-        def folder_of(name: str, seed: int = seed) -> Path:
-            return folder / f"{slug(name)}-seed{seed}"
-
+        folders: dict[str, Path] = {}
         for method in ordered:
-            recipe = run_recipe(path, experiment, method, size, seed, folder_of, overrides)
-            needs = tuple(folder_of(name).name for name in _needs(method, size))
+            recipe = run_recipe(path, experiment, method, size, seed, folders.__getitem__, overrides)
+            own = folder / _name(method.name, seed)
+            there = None if own.exists() else elsewhere.find(recipe)
+            folders[method.name], recipe = there or (own, recipe)
+            needs = tuple(_name(name, seed) for name in _needs(method, size))
             shared = "" if unshared(recipe) else first_stage(recipe)
-            found.append(Run(method.name, seed, recipe, folder_of(method.name), needs, shared))
+            found.append(Run(method.name, seed, recipe, folders[method.name], needs, shared))
     _check_different(path, found)
     _check_reported(path, experiment, found)
     return Plan(path, experiment, size, folder, tuple(found))
+
+
+def _name(method: str, seed: int) -> str:
+    return f"{slug(method)}-seed{seed}"
 
 
 def _needs(method: MethodTable, size: Size) -> list[str]:

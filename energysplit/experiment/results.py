@@ -7,7 +7,7 @@ what did not finish.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from energysplit.errors import RunError
@@ -62,7 +62,7 @@ def collect(plan: Plan, outcome: Outcome, command: str) -> Results:
     finished = [run for run in plan.runs if run.name in outcome.finished]
     if not finished:
         raise RunError(f"no run in {plan.folder} is finished, so there is nothing to compare")
-    found = compared([read_run(run.folder) for run in finished], plan.experiment.providers)
+    found = compared([_read(run) for run in finished], plan.experiment.providers)
     published = tuple(
         Published(
             each.name,
@@ -145,6 +145,12 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("time of all runs", duration(sum(_seconds(run) for run in results.comparison.runs))),
         *_environments(finished),
     ]
+
+
+def _read(run: Run) -> ComparedRun:
+    """A run, by the name of its method here, which another experiment may call otherwise."""
+    found = read_run(run.folder)
+    return replace(found, recipe={**found.recipe, "name": run.method})
 
 
 def _seconds(run: ComparedRun) -> float:

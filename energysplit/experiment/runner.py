@@ -110,7 +110,8 @@ class Runner:
             if (state := self._state(run)).finished:
                 self.waiting.remove(run)
                 self.outcome.finished.append(run.name)
-                self.say(f"{self._place(run)}: finished before{_accuracy(state)}")
+                place = "" if run.folder.parent == self.plan.folder else f" in {run.folder}"
+                self.say(f"{self._place(run)}: finished before{place}{_accuracy(state)}")
 
     def _start_ready(self) -> None:
         for run in list(self.waiting):

@@ -1,0 +1,41 @@
+"""Runs that another experiment in the same folder has finished with the same recipe, so that no run is made twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from energysplit.experiment.state import RECIPE_FILE, state_of
+from energysplit.recipe import Recipe, changes
+
+
+class Elsewhere:
+    """The runs of all experiments. runs: the folder with a folder for each of them."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+
+    def find(self, recipe: Recipe) -> tuple[Path, Recipe] | None:
+        """A finished run whose recipe differs in its name at most: its folder and recipe; None if there is none."""
+        for folder, old in self._recipes:
+            if old.get("seed") != recipe.seed or not set(changes(recipe, old)) <= {"name"}:
+                continue
+            if state_of(folder, recipe).finished:
+                return folder, recipe.model_copy(update={"name": old["name"]})
+        return None
+
+    @cached_property
+    def _recipes(self) -> list[tuple[Path, Mapping[str, Any]]]:
+        """Folder and recipe of every run, in the order of names."""
+        found = []
+        for file in sorted(self.runs.glob(f"*/*/*/{RECIPE_FILE}")):
+            try:
+                old = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # somebody else's: whoever runs that experiment is told
+            if isinstance(old, Mapping):
+                found.append((file.parent, old))
+        return found
