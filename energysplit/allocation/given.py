@@ -65,6 +65,11 @@ def allocate_given(
             )
     problem = build(net, index, budgets, weights=weights, seed_price=seed_price, order=order)
     for name, count in wanted.items():
+        if name in problem.still:
+            raise InputError(
+                f"group {name!r} can't be split{said and f', as {said}'}: its weight is 0, so a step relative to its "
+                "weights, which are all 0, would not part the copies; use step.policy = 'fixed'"
+            )
         if count > (problem.most(name) if name in problem.ends else 0):
             raise InputError(f"group {name!r}{said and f', as {said}'}: {problem.unmeasured[name]}")
     blocks = {**problem.nothing, **wanted}

@@ -32,12 +32,13 @@ class Problem:
 
     widths: present width of every group of the network. offers: of the groups of which a block can be bought. ends:
     group -> channels added after 0, 1, 2, ... blocks. gains: group -> gain after 0, 1, 2, ... blocks (times the group's
-    weight), rising. limits: the budgets. unknown: neurons left out because their index is NaN. unsure: neurons left
-    out because of `risk`. short: whether some group has good neurons, but not enough for its first block. unaligned:
+    weight), rising. limits: the budgets. unknown: neurons left out because their index is NaN. unsure: neurons left out
+    because of `risk`. short: whether some group has good neurons, but not enough for its first block. unaligned:
     whether some has more than whole blocks of them. multiples: group -> what its width becomes a multiple of, for
     groups that have good neurons. unmeasured: group -> why it can't grow as far as it has good neurons, where a
-    measured table ends before. bounded: groups that would grow further but for a bound on them. mass: of signed splits.
-    ordered: whether neurons come in an order that was given, whatever they bring; gains may fall then.
+    measured table ends before. bounded: groups that would grow further but for a bound on them. still: groups with good
+    neurons whose weight is 0, which a step would not move. mass: of signed splits. ordered: whether neurons come in an
+    order that was given, whatever they bring; gains may fall then.
     """
 
     net: Priceable
@@ -53,6 +54,7 @@ class Problem:
     multiples: dict[str, int] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
     bounded: frozenset[str] = frozenset()
+    still: frozenset[str] = frozenset()
     mass: float = 1.0
     ordered: bool = False
 
@@ -148,7 +150,8 @@ def build(
         budgets: at least one.
         multiple_of: a group that grows ends at a width that is a multiple of it; by group, 1 where missing, or one
             number for all.
-        weights: group -> factor on its gains (step sizes that differ by group), 1 where missing.
+        weights: group -> factor on its gains (step sizes that differ by group), 1 where missing; a group of weight 0
+            is not split, for its step would not part the copies.
         seed_price: see `budgets.resolve`.
         risk: see `offers.offer`.
         mass: see `offers.offer`.
@@ -178,7 +181,7 @@ def build(
     offers: dict[str, Offer] = {}
     ends: dict[str, tuple[int, ...]] = {}
     used: dict[str, int] = {}
-    bounded, unknown, unsure, short, unaligned = set(), 0, 0, False, False
+    bounded, still, unknown, unsure, short, unaligned = set(), set(), 0, 0, False, False
     for name, group in net.groups.items():
         if not group.splittable or name not in index:
             continue
@@ -187,8 +190,10 @@ def build(
         else:
             found = offer_in_order(name, index[name], widths[name], order.get(name, ()))
         unknown, unsure = unknown + found.unknown, unsure + found.unsure
-        # A weight of 0 buys nothing.
-        if (order is None and weights.get(name, 1.0) == 0) or len(found.gain) == 1:
+        if len(found.gain) == 1:
+            continue
+        if weights.get(name, 1.0) == 0:
+            still.add(name)
             continue
         used[name] = multiples.get(name, 1)
         free = _ends(found, widths[name], used[name], math.inf, order is not None)
@@ -223,6 +228,7 @@ def build(
         multiples=used,
         unmeasured=unmeasured,
         bounded=frozenset(bounded),
+        still=frozenset(still),
         mass=float(mass),
         ordered=order is not None,
     )

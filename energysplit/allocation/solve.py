@@ -48,7 +48,7 @@ def allocate(
             with).
         multiple_of: a group that grows ends at a width that is a multiple of it; one number for all, or by group (1
             where missing).
-        weights: group -> factor on its gains, 1 where missing.
+        weights: group -> factor on its gains, 1 where missing; a group of weight 0 is not split.
         seed_price: budget or provider name -> price that "1.5x" of scope "network" multiplies; the present price
             where missing.
         risk: a neuron is split only if its index plus so many of its standard errors is below zero; no effect with

@@ -67,6 +67,8 @@ def _nothing(problem: Problem) -> str:
         multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
         which = "neurons" if problem.ordered else "neurons with an index below zero"
         return f"Nothing to split: no group has enough {which} to end at a multiple of {multiple}."
+    if problem.still:
+        return "Nothing to split that a step would move."
     if problem.bounded:
         return "Nothing to split inside the bounds on groups."
     if problem.unmeasured:
@@ -83,6 +85,9 @@ def _left_out(problem: Problem) -> str:
     text = f" Left out for an unknown (NaN) index: {counted(problem.unknown, 'neuron')}." if problem.unknown else ""
     if problem.unsure:
         text += f" Left out as not surely below zero (risk): {counted(problem.unsure, 'neuron')}."
+    if problem.still:
+        names = ", ".join(map(repr, sorted(problem.still)))
+        text += f" Left out because all their weights, and so their steps, are 0: {names}."
     if problem.bounded:
         text += f" Held by bounds: {', '.join(map(repr, sorted(problem.bounded)))}."
     if problem.unmeasured:
