@@ -12,7 +12,7 @@ import torch
 from energysplit.errors import InputError
 from energysplit.splitting.layout import Vectors
 from energysplit.splitting.operator import SplittingOperator
-from energysplit.splitting.solution import Eigenpairs, eigenpairs
+from energysplit.splitting.solution import Eigenpairs, eigenpairs, eigenvectors
 
 MOST_ELEMENTS = 2**28
 """Elements of all matrices together that are still formed: 2 GiB in float64."""
@@ -52,7 +52,7 @@ def solve(operator: SplittingOperator, *, signed: bool = False) -> Eigenpairs:
     ends: list[tuple[Vectors, Vectors]] = [({}, {}) for _ in range(2 if signed else 1)]
     for name in operator.shapes:
         matrix = torch.stack(columns[name], dim=2).double()
-        ascending = torch.linalg.eigh((matrix + matrix.mT) / 2).eigenvectors
+        ascending = eigenvectors((matrix + matrix.mT) / 2)
         for (vectors, applied_to), vector in zip(ends, (ascending[:, :, 0], ascending[:, :, -1]), strict=False):
             vectors[name] = vector.to(operator.dtype)
             applied_to[name] = torch.einsum("nij,nj->ni", matrix, vector).to(operator.dtype)

@@ -28,9 +28,10 @@ def solve(operator: SplittingOperator, *, seed: int = 0, sweeps: int | None = No
     ends = [{name: v.requires_grad_() for name, v in end.items()} for end in starts(operator, seed, signed)]
     sweeps = SWEEPS if sweeps is None else sweeps
     if operator.shapes:
-        optimiser = torch.optim.RMSprop(
-            [v for end in ends for v in end.values()], lr=LEARNING_RATE, alpha=0.9, momentum=0.9
-        )
+        vectors = [v for end in ends for v in end.values()]
+        # In float16 torch's own 1e-8 is 0, and a gradient of 0 would be divided by it.
+        eps = max(1e-8, torch.finfo(vectors[0].dtype).tiny)
+        optimiser = torch.optim.RMSprop(vectors, lr=LEARNING_RATE, alpha=0.9, eps=eps, momentum=0.9)
         schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.2)
         for _ in range(sweeps):
             for part in operator.sample.parts():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from energysplit.splitting.layout import Vectors
@@ -35,6 +37,16 @@ class Eigenpairs:
 def starts(operator: SplittingOperator, seed: int, signed: bool) -> list[Vectors]:
     """Random unit vectors for the lower end and, where splits may be signed, others for the upper one."""
     return [operator.random_vectors(seed), *([operator.random_vectors(seed ^ 1)] if signed else [])]
+
+
+def eigenvectors(matrices: Float[Tensor, "neurons n n"]) -> Float[Tensor, "neurons n n"]:
+    """The eigenvectors of symmetric matrices, smallest eigenvalue first.
+
+    A matrix that is not finite gets unit vectors, and what it makes of them says so. LAPACK would refuse all of them.
+    """
+    finite = torch.isfinite(matrices).flatten(1).all(1)[:, None, None]
+    found: Tensor = torch.linalg.eigh(torch.where(finite, matrices, 0.0)).eigenvectors
+    return found
 
 
 def eigenpairs(ends: Sequence[tuple[Vectors, Vectors]], images_swept: int) -> Eigenpairs:
