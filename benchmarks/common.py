@@ -30,4 +30,4 @@ def machine() -> str:
 
 def train(setup: Setup, state: TrainingState | None = None) -> TrainingState:
     """The state trained to the end of its stage; the seed if none is given."""
-    return stage.train(setup, state or TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda _: None)
+    return stage.train(setup, state or TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda _: None, print)

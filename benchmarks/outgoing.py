@@ -62,7 +62,7 @@ def main() -> None:
         for step in steps:
             index = recipe.index.model_copy(update={"linear": rule})
             changed = replace(setup, recipe=recipe.model_copy(update={"index": index, "step": step}))
-            growth = stage.grow(changed, seed, SilentProgress())
+            growth = stage.grow(changed, seed, SilentProgress(), print)
             assert growth.record is not None
             assert growth.after is not None
             found, split = growth.record.step, growth.record.allocation.split

@@ -59,7 +59,7 @@ def main() -> None:
     for name, (policy, size, tolerance) in POLICIES.items():
         step = recipe.step.model_copy(update={"policy": policy, "size": size, "largest": size, "tolerance": tolerance})
         changed = replace(setup, recipe=recipe.model_copy(update={"step": step}))
-        growth = stage.grow(changed, seed, SilentProgress())
+        growth = stage.grow(changed, seed, SilentProgress(), print)
         assert growth.record is not None
         assert growth.after is not None
         found = growth.record.step

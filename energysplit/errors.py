@@ -50,6 +50,10 @@ class NotMeasured(InputError):
     """A table has no price for a case, and tables don't extrapolate; the message says what measures it."""
 
 
+class OutOfMemory(InputError):
+    """Memory ran out; the message says while what was done, and which keys need less."""
+
+
 class SolverFailed(EnergysplitError):
     """The optimiser behind an allocation ended without an optimal solution; nothing was chosen in its place."""
 
@@ -64,6 +68,10 @@ class ProcessLost(EnergysplitError):
 
 class MeasuredElsewhere(UserWarning):
     """A cost table was measured on another machine or runtime than it is used for; the text has both names."""
+
+
+class SmallerBatches(UserWarning):
+    """Memory ran out, and the work began anew with smaller batches; the text says how large they are."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -301,7 +301,9 @@ class IndexRecord(_Record):
 
     `sum_same_images` is on the images the directions were found on: optimistic, and NaN where that were none.
     `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own. shrinkage: what
-    neurons were chosen by, the held-out values ("none") or those drawn towards their "group"'s mean.
+    neurons were chosen by, the held-out values ("none") or those drawn towards their "group"'s mean. unknown: neurons
+    whose index is NaN, which no sum holds. batch_size: images in the largest batch, fewer than the recipe's where
+    memory ran out; 0 in journals of before, which did not say.
     """
 
     solver: str
@@ -318,6 +320,8 @@ class IndexRecord(_Record):
     stderr: float
     negative: int
     neurons: int
+    unknown: int = 0
+    batch_size: int = 0
 
 
 class AllocationRecord(_Record):
@@ -394,7 +398,8 @@ class GrowthRecord(_Record):
     prices: provider name -> price at this stage's widths. growth: None for the last stage, and for all of a baseline,
     which has a `replacement` instead; the journal leaves that out where it is None. seconds: wall time by
     part ("train", "evaluate", "index", "allocate", "surgery"); the only field that differs between identical runs.
-    weights_sha256, optimiser_sha256, index_sha256: of the stage's files; "" where there is none.
+    weights_sha256, optimiser_sha256, index_sha256: of the stage's files; "" where there is none. notes: what went
+    wrong in the stage and what was done about it, in sentences; the journal leaves it out where nothing did.
     """
 
     stage: int
@@ -410,6 +415,7 @@ class GrowthRecord(_Record):
     index_sha256: str = ""
     seconds: dict[str, float]
     replacement: ReplacementRecord | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

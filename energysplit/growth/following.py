@@ -7,7 +7,7 @@ stage's files, bit for bit, so a resumed run makes it again.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from energysplit.growth import baselines, stage
@@ -43,15 +43,15 @@ def beginning(setup: Setup) -> TrainingState:
     return TrainingState(0, 0, baseline.start(setup.seed_of("init", 0)), {})
 
 
-def following(setup: Setup, trained: TrainingState, progress: Progress) -> Following:
-    """What follows on a trained stage, which is not the last.
+def following(setup: Setup, trained: TrainingState, progress: Progress, note: Callable[[str], None]) -> Following:
+    """What follows on a trained stage, which is not the last; `note` is called where something went wrong.
 
     Raises:
         CheckFailed: a check of what was made failed; nothing is kept of it.
     """
     if setup.baseline is not None:
         return _replaced(setup, setup.baseline, trained, progress)
-    grown = stage.grow(setup, trained, progress)
+    grown = stage.grow(setup, trained, progress, note)
     if grown.record is None:
         return Following(index=grown.index, stopped=grown.allocation.status, seconds=grown.seconds)
     step = grown.record.step

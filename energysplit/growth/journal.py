@@ -67,8 +67,8 @@ def rewrite(path: Path, records: list[GrowthRecord]) -> None:
 
 def _line(record: GrowthRecord) -> str:
     """The record as JSON with a checksum over everything else, as it stands there, as its last key."""
-    # Only baselines have a replacement; the lines of growths stay as they were before there were any.
-    text = record.model_dump_json(exclude={"replacement"} if record.replacement is None else None)
+    # Only baselines have a replacement, and few stages notes; other lines stay as they were before there were any.
+    text = record.model_dump_json(exclude={name for name in ("replacement", "notes") if not getattr(record, name)})
     return f'{text[:-1]},"{CHECKSUM}":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 

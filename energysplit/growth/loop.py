@@ -17,6 +17,7 @@ from pathlib import Path
 
 from energysplit.errors import CheckFailed, RunError
 from energysplit.growth import journal, stage
+from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
@@ -27,7 +28,6 @@ from energysplit.output.report import write_report
 from energysplit.output.tensorboard import FOLDER, Curves
 from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
-from energysplit.train.loop import evaluate
 from energysplit.train.processes import watched
 from energysplit.types import GrowthRecord, GrowthResult
 
@@ -178,20 +178,24 @@ def _run_stage(
 
     team = setup.session.team
 
-    trained = stage.train(setup, state, progress, save)
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        if text not in notes:
+            notes.append(text)
+            progress.line(f"stage {state.stage}: {text}")
+
+    trained = stage.train(setup, state, progress, save, note)
     setup.session.place(trained.net.module)
     start = time.perf_counter()
-    device, net = setup.session.device, trained.net
-    validation, test = (
-        evaluate(setup.session, net.module, split.batches(stage.EVALUATION_BATCH, device=device), setup.loss)
-        for split in (setup.splits.validation, setup.splits.test)
-    )
+    net = trained.net
+    validation, test = (evaluated(setup, net.module, part, note) for part in ("validation", "test"))
     seconds = {"train": trained.seconds, "evaluate": time.perf_counter() - start}
     progress.line(
         f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
         f"{test.accuracy:.2%} on test images (not used)"
     )
-    comes = following(setup, trained, progress) if state.stage < setup.recipe.growth.stages else Following()
+    comes = following(setup, trained, progress, note) if state.stage < setup.recipe.growth.stages else Following()
     seconds |= comes.seconds
 
     def keep() -> GrowthRecord:
@@ -208,6 +212,7 @@ def _run_stage(
             **folder.save_stage(state.stage, net, trained.optimiser, comes.index),
             seconds=seconds,
             replacement=comes.replacement,
+            notes=tuple(notes),
         )
         curves.stage(record)
         journal.append(folder.journal, record)

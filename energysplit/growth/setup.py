@@ -60,7 +60,8 @@ class Setup:
     @property
     def share(self) -> Share:
         """This process's part of the images that splits are estimated on."""
-        return Share(self.session.rank, self.session.processes, self.session.sum)
+        session = self.session
+        return Share(session.rank, session.processes, session.sum, session.team.everyone)
 
     def epochs_at(self, stage: int) -> int:
         """The most epochs that a stage trains."""

@@ -6,6 +6,7 @@ end a training where the recipe says so, and test images only report.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -14,25 +15,28 @@ from functools import partial
 
 from torch import nn
 
-from energysplit.errors import CheckFailed
+from energysplit.errors import CheckFailed, OutOfMemory
+from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.given_sizes import decide
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
+from energysplit.memory import within_memory
 from energysplit.progress import Progress
+from energysplit.recipe import Recipe
 from energysplit.splitting import splitting_index
+from energysplit.splitting.batches import cut, in_memory
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import split, split_state
 from energysplit.surgery.apply import Chosen
 from energysplit.train.average import Average
-from energysplit.train.loop import evaluate, train_epoch
+from energysplit.train.loop import EpochResult, train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
 from energysplit.train.statistics import same_statistics
 from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
 
-EVALUATION_BATCH = 500
-"""Images in a batch of evaluation; no result depends on it beyond rounding."""
+_KEPT = "The run folder keeps everything up to the last finished epoch"
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,20 @@ class Growth:
 
 
 def train(
-    setup: Setup, state: TrainingState, progress: Progress, save: Callable[[TrainingState], None]
+    setup: Setup,
+    state: TrainingState,
+    progress: Progress,
+    save: Callable[[TrainingState], None],
+    note: Callable[[str], None],
 ) -> TrainingState:
-    """Train the network to the end of its stage, calling `save` after every epoch.
+    """Train the network to the end of its stage; `save` is called after every epoch, `note` where something went wrong.
 
     The stage ends after its epochs, or earlier at a plateau of the validation loss where the recipe has a patience.
     Where it has a decay (train.ema), the network returned holds the average of the weights.
 
     Raises:
-        CheckFailed: the loss is not finite.
+        CheckFailed: the loss or a weight is not finite.
+        OutOfMemory: memory ran out.
     """
     recipe, session = setup.recipe.train, setup.session
     epochs = setup.epochs_at(state.stage)
@@ -90,7 +99,8 @@ def train(
             epoch = state.epoch
             start = time.perf_counter()
             seed = setup.seed_of("train", state.stage, epoch)
-            result = train_epoch(
+            one_epoch = partial(
+                train_epoch,
                 session,
                 module,
                 optimiser,
@@ -106,11 +116,12 @@ def train(
                 penalty=penalty,
                 after_update=average.update if average else None,
             )
+            result = _whole(setup, state, one_epoch)
             if average is not None:
                 same_statistics(session, module, average.buffers())
             plateau = state.plateau
             if recipe.patience is not None:
-                plateau = plateau.after(_validation_loss(setup, module, average), recipe.min_improvement)
+                plateau = plateau.after(_validation_loss(setup, module, average, note), recipe.min_improvement)
             state = replace(
                 state,
                 epoch=epoch + 1,
@@ -127,7 +138,7 @@ def train(
     if state.epoch < epochs:
         progress.line(
             f"stage {state.stage}: trained {state.epoch} of at most {epochs} epochs; the validation loss did not "
-            f"improve in the last {state.plateau.waited}"
+            f"improve in the last {state.plateau.waited}{_not_finite(state.plateau.loss)}"
         )
     if average is not None:
         average.write()
@@ -135,22 +146,55 @@ def train(
     return state
 
 
-def _validation_loss(setup: Setup, module: nn.Module, average: Average | None) -> float:
+def _whole(setup: Setup, state: TrainingState, one_epoch: Callable[[], EpochResult]) -> EpochResult:
+    """An epoch of a stage's training; where it fails, the message says which, and what to change.
+
+    Raises:
+        CheckFailed: the loss or a weight is not finite.
+        OutOfMemory: memory ran out.
+    """
+    recipe = setup.recipe.train
+    try:
+        return within_memory(one_epoch)
+    except CheckFailed as error:
+        raise CheckFailed(f"stage {state.stage}: {error}. {_KEPT}") from None
+    except OutOfMemory as error:
+        said = str(error)
+    raise OutOfMemory(
+        f"stage {state.stage}: memory ran out while training, in epoch {state.epoch + 1} ({said}); lower "
+        f"train.batch_size, {recipe.batch_size} now, and raise train.accumulate, {recipe.accumulate} now, as much, so "
+        f"that updates see as many images. {_KEPT}"
+    )
+
+
+def _not_finite(loss: float | None) -> str:
+    """Said of a loss that is NaN or infinite; "" of others."""
+    return "" if loss is None or math.isfinite(loss) else f": it is {loss}"
+
+
+def _validation_loss(setup: Setup, module: nn.Module, average: Average | None, note: Callable[[str], None]) -> float:
     """Mean loss on the validation images of what the stage would end with now: the average, where one is kept."""
-    batches = setup.splits.validation.batches(EVALUATION_BATCH, device=setup.session.device)
     with average.shown() if average else nullcontext():
-        return evaluate(setup.session, module, batches, setup.loss).loss
+        return evaluated(setup, module, "validation", note).loss
 
 
-def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
-    """Index, allocate and split a trained network.
+def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[[str], None]) -> Growth:
+    """Index, allocate and split a trained network, calling `note` where something went wrong.
 
     Raises:
         CheckFailed: the split network does not compute the same function at step 0, or processes differ in it.
+        OutOfMemory: memory ran out while indexing with the smallest batches, too.
     """
     recipe, stage, net = setup.recipe, state.stage, state.net
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
+    size = recipe.index.batch_size
+
+    def halved(images: int, said: str) -> None:
+        nonlocal size
+        size = images
+        note(f"memory ran out while indexing ({said}); begun anew with batches of {images} images{_of_batches(recipe)}")
+
     with clock("index"), progress.task(f"index stage {stage}", 1) as task:
         sample, held_out = _samples(setup, stage)
         index = splitting_index(
@@ -169,8 +213,14 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
             precision=recipe.index.precision,
             seed=setup.seed_of("index", stage),
             share=setup.share,
+            halved=halved,
         )
         task.advance(1)
+    if unknown := _unknown(index):
+        note(
+            f"numbers overflowed or are NaN in the index of {unknown} of "
+            f"{sum(len(each.value) for each in index.values())} neurons; these are not split, and no sum holds them"
+        )
     with clock("allocate"):
         # Decided once: a solver may end elsewhere on another machine.
         allocation = setup.session.team.on_main(
@@ -180,11 +230,17 @@ def grow(setup: Setup, state: TrainingState, progress: Progress) -> Growth:
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
-        step, index_stderr = take_step(setup, net, index, allocation, held_out)
+        (step, index_stderr), _ = in_memory(
+            lambda largest: take_step(setup, net, index, allocation, cut(held_out, largest)),
+            cut(held_out, size),
+            statistics=recipe.index.statistics,
+            share=setup.share,
+            halved=halved,
+        )
         after = start_of_next(state, index, allocation.chosen, step.size, allocation.mass)
         check_widths(setup, after)
     record = SplitRecord(
-        index=_index_record(setup, sample, held_out, index, index_stderr),
+        index=_index_record(setup, sample, held_out, index, index_stderr, size),
         allocation=AllocationRecord(
             method=allocation.method,
             split=allocation.split,
@@ -241,13 +297,22 @@ def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:
     first = train.draw(recipe.images, seed=setup.seed_of("sample", stage))
     second = train.draw(recipe.held_out_images, seed=setup.seed_of("held out", stage), exclude=first)
     device = setup.session.device
-    return train.take(first, recipe.batch_size, device), train.take(second, recipe.batch_size, device)
+    try:
+        return setup.share.done(
+            lambda: (train.take(first, recipe.batch_size, device), train.take(second, recipe.batch_size, device))
+        )
+    except OutOfMemory as error:
+        said = str(error)
+    raise OutOfMemory(
+        f"stage {stage}: memory ran out while the images to index on were made ({said}); lower index.images, "
+        f"{recipe.images} now, and index.held_out_images, {recipe.held_out_images} now. {_KEPT}"
+    )
 
 
 def _index_record(
-    setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex], stderr: float
+    setup: Setup, sample: Batches, held_out: Batches, index: dict[str, SplitIndex], stderr: float, size: int
 ) -> IndexRecord:
-    """The indices in a few numbers."""
+    """The indices in a few numbers; size: images of the largest batch."""
     recipe, found = setup.recipe.index, list(index.values())
     return IndexRecord(
         solver=recipe.method,
@@ -260,13 +325,33 @@ def _index_record(
         held_out_images=sum(len(x) for x, _ in held_out),
         sweeps=found[0].sweeps,
         sum_same_images=sum(
-            float("nan") if each.same_images is None else float(each.same_images.sum()) for each in found
+            float("nan") if each.same_images is None else float(each.same_images[each.value.isfinite()].sum())
+            for each in found
         ),
-        sum_held_out=sum(float(each.value.sum()) for each in found),
+        sum_held_out=sum(float(each.value[each.value.isfinite()].sum()) for each in found),
         stderr=stderr,
         negative=sum(int((each.value < 0).sum()) for each in found),
         neurons=sum(len(each.value) for each in found),
+        unknown=_unknown(index),
+        batch_size=size,
     )
+
+
+def _unknown(index: Mapping[str, SplitIndex]) -> int:
+    """Neurons without a known index, at either end of the spectrum."""
+    return sum(
+        sum(not math.isfinite(value) for value in (each.value if each.upper is None else each.value + each.upper.value))
+        for each in index.values()
+    )
+
+
+def _of_batches(recipe: Recipe) -> str:
+    """What smaller batches change, in words; "" where they change nothing but rounding."""
+    if recipe.index.statistics == "batch":
+        return ", whose own statistics batch norms follow (index.statistics)"
+    if recipe.index.method == "rmsprop":
+        return ", each a step of the descent (index.method)"
+    return ""
 
 
 class _Clock:

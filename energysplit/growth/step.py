@@ -51,7 +51,8 @@ def take_step(
     def after(size: Mapping[str, float] | float) -> Network:
         return split(net, chosen, ways, size, mass=allocation.mass)
 
-    error = setup.session.team.broadcast(function_error(net, after(0.0), held_out[0][0]))
+    found = setup.share.done(lambda: function_error(net, after(0.0), held_out[0][0]))
+    error = setup.session.team.broadcast(found)
     if not error <= tolerance:
         raise CheckFailed(
             f"the split network's outputs differ by {error:.3g} of the largest output at step 0, at most {tolerance:g} "
@@ -101,9 +102,13 @@ def _mean_loss(net: Network, batches: Batches, loss_fn: Loss, share: Share, stat
 
     statistics: of batch norms, as for the indices.
     """
-    with evaluating(net.module), norms_of(net.module, statistics), torch.inference_mode():
-        mine = (share.of(*batch) for batch in batches)
-        total = sum(float(loss_fn(net.module(x), target)) * len(x) for x, target in mine if len(x))
+
+    def mine() -> float:
+        with evaluating(net.module), norms_of(net.module, statistics), torch.inference_mode():
+            parts = (share.of(*batch) for batch in batches)
+            return sum(float(loss_fn(net.module(x), target)) * len(x) for x, target in parts if len(x))
+
+    total = share.done(mine)
     return float(share.total(torch.tensor(total, dtype=torch.float64))) / sum(len(x) for x, _ in batches)
 
 
@@ -130,7 +135,7 @@ def _held_out_sums(
         share=setup.share,
     )
     low, high = _weights(index, allocation, step)
-    every = {name: torch.ones_like(found.value) for name, found in index.items()}
+    every = {name: found.value.isfinite().to(found.value) for name, found in index.items()}
     ends = [operator.vectors_of(index)]
     weightings = [[low], [every]]
     if high:

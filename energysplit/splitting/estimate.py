@@ -8,7 +8,7 @@ the other end of the spectrum.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from energysplit.errors import InputError, nearest
 from energysplit.graph import Network
 from energysplit.splitting import by_chance, exact, lobpcg, rmsprop
+from energysplit.splitting.batches import cut, in_memory
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.share import Share
@@ -45,6 +46,7 @@ def splitting_index(
     statistics: str = "running",
     precision: str = "no",
     share: Share | None = None,
+    halved: Callable[[int, str], None] | None = None,
 ) -> dict[str, SplitIndex]:
     """Splitting indices and directions of all neurons of all splittable groups that take part.
 
@@ -68,15 +70,20 @@ def splitting_index(
         statistics: what batch norms do when neurons move: keep their "running" statistics, as in inference, or follow
             each "batch", as in training (docs/how-it-works.md); the loss change is that of the network in that mode.
         precision: "bf16" runs the passes over a batch in bfloat16, with sums in float32: less memory, and less time on
-            hardware that is made for it; errors of about a percent in S v, see docs/speed.md.
+            hardware that is made for it; errors of some percent in S v, see docs/speed.md.
         share: this process's part of each batch, where several processes were given the same batches.
+        halved: called, each time memory runs out and all begins anew with batches of half the size, with that size
+            and with what was said; None: a `SmallerBatches` warning. "running" indices don't depend on it; "batch"
+            ones are of a network that trains with such batches.
 
     Returns:
         Group -> `SplitIndex`. A step e along a direction changes the loss by e^2/2 times the value, to second order
-        (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added).
+        (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added). A value that overflowed
+        is NaN, and leaves the other neurons' as they are.
 
     Raises:
         InputError: an option is unknown or does not fit the network, there are no images, or a loss is not finite.
+        OutOfMemory: memory ran out with the smallest batches, too.
     """
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
@@ -84,9 +91,9 @@ def splitting_index(
         raise InputError(f"sweeps={sweeps!r} given; a whole number of at least 1 expected")
     if not (math.isfinite(kink_beta) and kink_beta > 0):
         raise InputError(f"kink_beta={kink_beta} given; a finite number above 0 expected")
-    sample = _listed(batches)
+    sample, values_on = _listed(batches), None if held_out is None else _listed(held_out)
     if method == "rmsprop":
-        sample = _cut(sample, rmsprop.BATCH)
+        sample = _minibatches(sample, rmsprop.BATCH)
     operator_on = partial(
         SplittingOperator,
         net,
@@ -98,42 +105,65 @@ def splitting_index(
         precision=precision,
         share=share,
     )
-    operator = operator_on(sample)
-    found: Eigenpairs
-    if method == "exact":
-        found = exact.solve(operator, signed=signed)
-    elif method == "rmsprop":
-        found = rmsprop.solve(operator, seed=seed, sweeps=sweeps, signed=signed)
-    elif method == "random":
-        found = by_chance.solve(operator, seed=seed, signed=signed)
-    else:
-        found = lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing, signed=signed)
-    sample_images, swept = operator.images, found.images_swept > 0
-    if held_out is not None:
-        operator = operator_on(_listed(held_out), cache_bytes=0)
+
+    def solve(operator: SplittingOperator) -> Eigenpairs:
+        if method == "exact":
+            return exact.solve(operator, signed=signed)
+        if method == "rmsprop":
+            return rmsprop.solve(operator, seed=seed, sweeps=sweeps, signed=signed)
+        if method == "random":
+            return by_chance.solve(operator, seed=seed, signed=signed)
+        return lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing, signed=signed)
+
+    def estimate(largest: int) -> list[dict[str, SplitIndex]]:
+        operator = operator_on(cut(sample, largest))
+        found, sample_images = solve(operator), operator.images
+        if values_on is not None:
+            operator = operator_on(cut(values_on, largest), cache_bytes=0)
+        return _indices(operator, found, sample_images, method, values_on is not None)
+
+    made, _ = in_memory(
+        estimate, [*sample, *(values_on or ())], statistics=statistics, share=share or Share(), halved=halved
+    )
+    if signed:
+        return {name: replace(lower, upper=made[1][name]) for name, lower in made[0].items()}
+    return made[0]
+
+
+def _indices(
+    operator: SplittingOperator, found: Eigenpairs, sample_images: int, method: str, held_out: bool
+) -> list[dict[str, SplitIndex]]:
+    """The indices of each end of the spectrum, with the values that the operator gives the solver's vectors."""
+    swept = found.images_swept > 0
     made: list[dict[str, SplitIndex]] = []
     for end, evaluated in zip(found.ends, operator.evaluate_all([end.vectors for end in found.ends]), strict=True):
         directions = operator.directions(end.vectors)
         made.append(
             {
                 name: SplitIndex(
-                    value=end.values[name].cpu() if held_out is None and swept else evaluated[name][0],
+                    value=_known(end.values[name].cpu() if not held_out and swept else evaluated[name][0], end, name),
                     direction=directions[name][0],
                     outgoing=directions[name][1],
                     stderr=evaluated[name][1] if operator.images > 1 else None,
                     residual=end.residual[name].cpu(),
                     images=operator.images,
                     solver=method,
-                    held_out=held_out is not None,
+                    held_out=held_out,
                     same_images=end.values[name].cpu() if swept else None,
                     sweeps=end.images_swept / sample_images,
                 )
                 for name in end.vectors
             }
         )
-    if signed:
-        return {name: replace(lower, upper=made[1][name]) for name, lower in made[0].items()}
-    return made[0]
+    return made
+
+
+def _known(value: Tensor, end: Eigenpairs, name: str) -> Tensor:
+    """The values, NaN where they are not finite or the solver's own were not: then no direction was found."""
+    known = torch.isfinite(value)
+    if end.images_swept > 0:
+        known &= torch.isfinite(end.values[name].cpu())
+    return torch.where(known, value, torch.nan)
 
 
 def _listed(batches: Iterable[Any]) -> Batches:
@@ -145,6 +175,6 @@ def _listed(batches: Iterable[Any]) -> Batches:
     return [(x, target) for x, target in listed]
 
 
-def _cut(batches: Batches, size: int) -> list[tuple[Tensor, Tensor]]:
-    """The batches in pieces of at most `size` images."""
+def _minibatches(batches: Batches, size: int) -> list[tuple[Tensor, Tensor]]:
+    """The batches in pieces of `size` images; the last of each may have fewer."""
     return [pair for x, target in batches for pair in zip(torch.split(x, size), torch.split(target, size), strict=True)]

@@ -6,8 +6,9 @@ form), both linear passes. With `linear = "outgoing"` S is the joint matrix of r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,8 @@ from energysplit.splitting.sample import Batches, Part, Sample, count_images
 from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import check_statistics
 from energysplit.types import SplitIndex
+
+T = TypeVar("T")
 
 
 class SplittingOperator:
@@ -84,16 +87,28 @@ class SplittingOperator:
     def apply_all(self, ends: Sequence[Vectors], batches: int | None = None) -> list[Vectors]:
         """S v for several vectors of each neuron, one of each set: one sweep, in which a batch is captured once."""
         images = count_images(self.batches[:batches])
-        totals = _zeros(ends)
-        for part in self.sample.parts(batches):
-            self._add(part, ends, totals, part.images / images)
-        return self._over_processes(totals)
+
+        def sweep() -> list[Vectors]:
+            totals = _zeros(ends)
+            for part in self.sample.parts(batches):
+                self._add(part, ends, totals, part.images / images)
+            return totals
+
+        return self._over_processes(self.swept(sweep))
 
     def apply_part(self, part: Part, ends: Sequence[Vectors]) -> list[Vectors]:
         """S v of the whole batch that a part is of, for several vectors of each neuron."""
-        totals = _zeros(ends)
-        self._add(part, ends, totals, part.images / max(part.of, 1))
-        return self._over_processes(totals)
+
+        def sweep() -> list[Vectors]:
+            totals = _zeros(ends)
+            self._add(part, ends, totals, part.images / max(part.of, 1))
+            return totals
+
+        return self._over_processes(self.swept(sweep))
+
+    def swept(self, sweep: Callable[[], T]) -> T:
+        """What a sweep over this process's parts returns, once all processes have made theirs."""
+        return self.share.done(lambda: self.sample.swept(sweep))
 
     def _over_processes(self, ends: list[Vectors]) -> list[Vectors]:
         """The sums over processes of several sets of vectors, in one message."""
@@ -164,13 +179,19 @@ class SplittingOperator:
 
     def evaluate_all(self, ends: Sequence[Vectors]) -> list[dict[str, tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]]:
         """`evaluate` for several vectors of each neuron, one of each set; a batch is captured once."""
-        sums = [{name: torch.zeros(2, len(v), dtype=torch.float64) for name, v in vectors.items()} for vectors in ends]
-        for part in self.sample.parts():
-            for moments, made in zip(sums, self.quadratic(part, ends), strict=True):
-                for name, found in made.items():
-                    each = part.images * found.cpu()
-                    moments[name] += torch.stack([each.sum(0), each.square().sum(0)])
-        sums = self._over_processes(sums)
+
+        def sweep() -> list[Vectors]:
+            sums: list[Vectors] = [
+                {name: torch.zeros(2, len(v), dtype=torch.float64) for name, v in vectors.items()} for vectors in ends
+            ]
+            for part in self.sample.parts():
+                for moments, made in zip(sums, self.quadratic(part, ends), strict=True):
+                    for name, found in made.items():
+                        each = part.images * found.cpu()
+                        moments[name] += torch.stack([each.sum(0), each.square().sum(0)])
+            return sums
+
+        sums = self._over_processes(self.swept(sweep))
         return [{name: _mean(found, self.images) for name, found in moments.items()} for moments in sums]
 
     def random_vectors(self, seed: int) -> Vectors:

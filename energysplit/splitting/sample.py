@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from energysplit.errors import InputError
+from energysplit.errors import InputError, OutOfMemory
+from energysplit.memory import free, within_memory
 from energysplit.splitting.capture import Pieces, Use
 from energysplit.splitting.plan import Segment
 from energysplit.splitting.precision import check_precision, mixed
@@ -19,6 +21,7 @@ from energysplit.splitting.share import Share
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Kept = list[tuple[Segment, Pieces]]
+T = TypeVar("T")
 
 CPU_CACHE_BYTES = 3 * 2**30
 
@@ -54,6 +57,21 @@ class Sample:
         self._capture = capture
         self._module = module
         self.room = _cache_room(self.device) if cache_bytes is None else cache_bytes
+
+    def swept(self, sweep: Callable[[], T]) -> T:
+        """What `sweep` returns; where memory runs out, it is done anew with nothing kept any more.
+
+        Raises:
+            OutOfMemory: nothing was kept.
+        """
+        try:
+            return within_memory(sweep)
+        except OutOfMemory:
+            if not self.kept:
+                raise
+        self.kept, self.room = {}, 0
+        free()
+        return within_memory(sweep)
 
     def parts(self, batches: int | None = None) -> Iterator[Part]:
         """This process's part of each of the first `batches` batches, all by default."""

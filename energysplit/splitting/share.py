@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from energysplit.memory import within_memory
+
+T = TypeVar("T")
+
 
 def _alone(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def _here(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 @dataclass(frozen=True)
@@ -22,12 +31,22 @@ class Share:
     """This process's share; by default there is one process, which takes all.
 
     rank: of this process, from 0. processes: how many there are. total: the sum of a tensor over all processes, the
-    same bits on each.
+    same bits on each. everyone: runs some work on all processes; an error on one is raised on all.
     """
 
     rank: int = 0
     processes: int = 1
     total: Callable[[Tensor], Tensor] = _alone
+    everyone: Callable[[Callable[[], Any]], Any] = _here
+
+    def done(self, work: Callable[[], T]) -> T:
+        """What `work` returns here, once it is done on all processes; each may then wait for the others' sums.
+
+        Raises:
+            OutOfMemory: memory ran out, here or on another process.
+        """
+        found: T = self.everyone(lambda: within_memory(work))
+        return found
 
     def of(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """This process's images of a batch; none where it has fewer images than there are processes.

@@ -23,20 +23,26 @@ def weighted_sums(
     Error: over images. Neurons share images, and so do both ends, so their errors are correlated and do not add up as
     squares; here each image's whole sum is one observation. NaN for a single image.
     """
-    first = [0.0 for _ in weightings]
-    second = [0.0 for _ in weightings]
-    for part in operator.sample.parts():
-        each = [{name: part.images * found for name, found in made.items()} for made in operator.quadratic(part, ends)]
-        for number, weighting in enumerate(weightings):
-            terms = [
-                parts[name] @ weights.to(parts[name])
-                for parts, by_group in zip(each, weighting, strict=True)
-                for name, weights in by_group.items()
+
+    def sweep() -> torch.Tensor:
+        moments = torch.zeros(2, len(weightings), dtype=torch.float64)
+        for part in operator.sample.parts():
+            each = [
+                {name: part.images * found for name, found in made.items()} for made in operator.quadratic(part, ends)
             ]
-            image = torch.stack(terms).sum(0)
-            first[number] += float(image.sum())
-            second[number] += float(image.square().sum())
-    first, second = operator.share.total(torch.tensor([first, second], dtype=torch.float64)).tolist()
+            for number, weighting in enumerate(weightings):
+                terms = [
+                    # A neuron without a weight has no part in the sum, whatever its value is.
+                    torch.where(weights.to(parts[name]) != 0, parts[name], 0.0) @ weights.to(parts[name])
+                    for parts, by_group in zip(each, weighting, strict=True)
+                    for name, weights in by_group.items()
+                ]
+                image = torch.stack(terms).sum(0)
+                moments[0, number] += float(image.sum())
+                moments[1, number] += float(image.square().sum())
+        return moments
+
+    first, second = operator.share.total(operator.swept(sweep)).tolist()
     n = operator.images
     means = [total / n for total in first]
     if n == 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from energysplit.errors import CheckFailed, DataError
 from energysplit.graph.trace import evaluating
+from energysplit.memory import within_memory
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
 from energysplit.train.statistics import same_statistics
@@ -98,13 +101,14 @@ def train_epoch(
         progress: called after each batch with its images.
 
     Raises:
-        CheckFailed: the loss became infinite or NaN; looked at once, at the end of the epoch.
+        CheckFailed: the loss, a weight or a statistic became infinite or NaN; looked at once, at the end of the epoch.
         DataError: no batches, or a batch smaller than the number of processes.
     """
     session.seed(seed)
     module.train()
     sums = _Sums(session)
     with session.training(module, optimiser) as (model, stepper):
+        update = 0
         for update, group in enumerate(_groups(batches, accumulate)):
             for each in stepper.param_groups:
                 each["lr"] = learning_rate(update)
@@ -136,10 +140,11 @@ def train_epoch(
                 after_update()
     same_statistics(session, module)
     loss_mean, accuracy, images = sums.means()
-    if not torch.isfinite(torch.tensor(loss_mean)):
+    what = f"training loss became {loss_mean}" if not math.isfinite(loss_mean) else _overflowed(module)
+    if what:
         raise CheckFailed(
-            f"training loss became {loss_mean} in epoch {epoch + 1}; use a smaller train.learning_rate or a longer "
-            "train.warmup_epochs, and after a split a smaller step.size"
+            f"{what} in epoch {epoch + 1}, at a learning rate of {learning_rate(update):.3g}; use a smaller "
+            "train.learning_rate or a longer train.warmup_epochs, and after a split a smaller step.size"
         )
     return EpochResult(loss_mean, accuracy, images)
 
@@ -147,16 +152,20 @@ def train_epoch(
 def evaluate(session: Session, module: nn.Module, batches: Iterable[Batch], loss_fn: LossFunction) -> Evaluation:
     """Mean loss and top-1 accuracy over the batches, in eval mode; each submodule's own mode is put back.
 
-    No batches at all are a DataError.
+    No batches at all are a DataError, and memory that runs out, on any process, is an OutOfMemory on all.
     """
     sums = _Sums(session)
-    with evaluating(module), torch.inference_mode(), session.autocast():
-        for batch in batches:
-            inputs, targets = session.shard(batch)
-            if len(targets) == 0:
-                continue
-            outputs = module(inputs)
-            sums.add(loss_fn(outputs, targets), outputs, targets)
+
+    def mine() -> None:
+        with evaluating(module), torch.inference_mode(), session.autocast():
+            for batch in batches:
+                inputs, targets = session.shard(batch)
+                if len(targets) == 0:
+                    continue
+                outputs = module(inputs)
+                sums.add(loss_fn(outputs, targets), outputs, targets)
+
+    session.team.everyone(lambda: within_memory(mine))
     loss, accuracy, images = sums.means()
     return Evaluation(loss=loss, accuracy=accuracy, images=images)
 
@@ -174,6 +183,21 @@ def _forward(
         outputs = model(inputs)
         loss = loss_fn(outputs, targets)
         return outputs, loss if distillation is None else distillation(loss, inputs, outputs)
+
+
+def _overflowed(module: nn.Module) -> str:
+    """Which of the module's weights and statistics is not finite, in words; "" if none: a loss may not show it yet."""
+    # Other buffers may be infinite on purpose, such as masks.
+    statistics = (
+        (f"{name}.{buffer}", tensor)
+        for name, layer in module.named_modules()
+        if isinstance(layer, _NormBase)
+        for buffer, tensor in layer.named_buffers(recurse=False)
+    )
+    for name, tensor in (*module.named_parameters(), *statistics):
+        if not bool(torch.isfinite(tensor).all()):
+            return f"{name!r} of the network became infinite or NaN"
+    return ""
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -11,7 +11,7 @@ import torch
 
 import energysplit as es
 from energysplit import growth
-from energysplit.growth.stage import EVALUATION_BATCH
+from energysplit.growth.evaluation import EVALUATION_BATCH
 from energysplit.growth.teacher import TEACHER_FILE
 from energysplit.output.atomic import write_text
 from energysplit.output.tensors import load_tensors
@@ -164,8 +164,8 @@ def test_a_stage_ends_at_its_plateau_and_says_so(tmp_path):
     found = recipe(patience=2, min_improvement=0.5, epochs=9, schedule="constant", stages=0)
     losses = []
     with pytest.MonkeyPatch.context() as patch:
-        real = growth.stage.evaluate
-        patch.setattr(growth.stage, "evaluate", lambda *args: losses.append(real(*args)) or losses[-1])
+        real = growth.evaluation.evaluate
+        patch.setattr(growth.evaluation, "evaluate", lambda *args: losses.append(real(*args)) or losses[-1])
         (record,) = growth.grow(found, run_dir=tmp_path / "run", progress=Lines()).records
     best, waited, expected = float("inf"), 0, 0
     for loss in (each.loss for each in losses):
