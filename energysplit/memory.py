@@ -6,6 +6,7 @@ What an attempt held stays alive as long as somebody looks at its error, so an a
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -16,7 +17,7 @@ from energysplit.errors import OutOfMemory
 
 T = TypeVar("T")
 
-_SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "bad_alloc", "could not create a memory")
+_SIGNS = re.compile("can't allocate memory|out of memory|ALLOC_FAILED|bad_alloc|could not create a primitive(?! desc)")
 """Words in the plain RuntimeErrors of torch's allocator on the CPU, of CUDA's libraries and of oneDNN."""
 
 
@@ -75,4 +76,4 @@ def free() -> None:
 
 def _ran_out(error: RuntimeError | MemoryError) -> bool:
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(sign in str(error) for sign in _SIGNS)
+    return isinstance(error, kinds) or _SIGNS.search(str(error)) is not None

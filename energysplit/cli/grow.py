@@ -97,6 +97,8 @@ def show_result(result: GrowthResult, out: Console) -> None:
     for record in result.records:
         if record.stopped:
             out.print(f"stage {record.stage}: {record.stopped}", markup=False)
+        for note in record.notes:
+            out.print(f"stage {record.stage}: {note}", markup=False, soft_wrap=True)
     for line in _comparisons(result):
         out.print(line, markup=False, soft_wrap=True)
     for warning in result.warnings:

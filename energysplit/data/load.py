@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jaxtyping import Int
+from torch import Tensor
+
 from energysplit.data.small_sets import SMALL_SETS, digits, from_torchvision
-from energysplit.data.split import Splits
+from energysplit.data.split import Split, Splits
 from energysplit.errors import DataError, nearest
 
 _FOLDER_SIZE = 224
@@ -95,9 +98,21 @@ def load(
             "(other sizes can be had with image_folder)"
         )
     for part in ("train", "validation", "test"):
-        if len(getattr(splits, part)) == 0:
+        images: Split = getattr(splits, part)
+        if len(images) == 0:
             raise DataError(f"{name}: no images for {part}; change data.validation = {validation} or add images")
+        _check_labels(images.targets, splits.classes, f"{name}, {part}")
     return splits
+
+
+def _check_labels(targets: Int[Tensor, " images"], classes: int, where: str) -> None:
+    """Refuse labels that no output of a network stands for; on a GPU they would end the process without a word."""
+    wrong = ((targets < 0) | (targets >= classes)).nonzero().flatten().tolist()
+    if wrong:
+        raise DataError(
+            f"{where}: the label of image {wrong[0]} is {int(targets[wrong[0]])}, 0 to {classes - 1} expected "
+            f"({len(wrong)} such labels); is a file damaged? Fetch the data set anew (data.root)"
+        )
 
 
 def _check_name(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -124,6 +125,7 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
         index = recipe.index
         with norms_of(seed.module, index.statistics):  # refuses batch norms that can't have these
             segments(seed, index.curvature, index.linear, index.statistics)
+    _check_single_images(recipe, seed, splits.image_shape)
     _check_groups(recipe, seed)
     found = priced(recipe)
     seed_price = {
@@ -174,6 +176,19 @@ def _check_images(recipe: Recipe, images: int, processes: int) -> None:
             f"train.batch_size = {recipe.train.batch_size} makes a batch of {smallest} of the {images} training "
             f"images, too few for {processes} processes, which need two each; change it, or start fewer processes"
         )
+
+
+def _check_single_images(recipe: Recipe, seed: Network, shape: tuple[int, int, int]) -> None:
+    """Refuse batches of one image where a batch norm would see one value of a channel, which has no statistics."""
+    if recipe.train.batch_size > 1:
+        return
+    try:
+        copy.deepcopy(seed.module).train()(torch.zeros(1, *shape))
+    except ValueError as error:
+        raise RecipeError(
+            f"train.batch_size = 1 given, but a batch norm of this network has no statistics of one image ({error}); "
+            "use two or more, or a network without batch norm"
+        ) from None
 
 
 def _check_samples(recipe: Recipe, processes: int) -> None:

@@ -175,6 +175,7 @@ def _stages(records: Sequence[GrowthRecord]) -> Section:
     blocks += [
         Paragraph(f"Stage {record.stage} ended the growth: {record.stopped}") for record in records if record.stopped
     ]
+    blocks += [Paragraph(f"Stage {record.stage}: {note}.") for record in records for note in record.notes]
     return Section("Stage by stage", tuple(blocks))
 
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from energysplit.amounts import check_limit, factor
 from energysplit.errors import BudgetError
+from energysplit.kinds import MOST_MASS
 from energysplit.recipe.baseline import BaselineRecipe
 from energysplit.recipe.section import Positive, Section
 from energysplit.types import Scope
@@ -246,7 +247,9 @@ class GrowthRecipe(Section):
         description="whether copies may have negative shares of the outgoing weights: 2, 3 or 4 copies of a neuron, "
         "whichever brings most for its price",
     )
-    mass: float = Field(default=2.0, ge=1, description="signed: sizes of a neuron's shares together, above 1")
+    mass: float = Field(
+        default=2.0, ge=1, le=MOST_MASS, description="signed: sizes of a neuron's shares together, above 1"
+    )
     bounds: dict[str, BoundRecipe] = Field(
         default_factory=dict,
         description="how far groups may grow: a quoted name or pattern (*, ?, [...]) = { max_channels = 64 } or "
