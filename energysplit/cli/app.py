@@ -19,6 +19,15 @@ from energysplit.errors import CheckFailed, InputError, SolverFailed
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
 
+LONGEST = 4000
+"""Characters of a message: what a damaged file holds is quoted in some, and may be long."""
+
+
+def _short(message: str) -> str:
+    left_out = len(message) - LONGEST
+    return message if left_out <= 0 else f"{message[:LONGEST]} ... ({left_out:,} characters more)"
+
+
 class _Commands(TyperGroup):
     """Commands whose errors become messages and exit codes."""
 
@@ -31,10 +40,10 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_short(str(error))}", err=True)
             raise typer.Exit(WRONG_INPUT) from None
         except (CheckFailed, SolverFailed) as error:
-            typer.echo(f"check failed: {error}", err=True)
+            typer.echo(f"check failed: {_short(str(error))}", err=True)
             raise typer.Exit(CHECK_FAILED) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)

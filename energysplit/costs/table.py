@@ -8,8 +8,8 @@ budget.
 from __future__ import annotations
 
 import csv
+import io
 import math
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from energysplit.errors import InputError, nearest
+from energysplit.plain_data import read_file, read_toml
 from energysplit.recipe.explain import explain
 from energysplit.types import Cost, LayerCase
 
@@ -30,6 +31,7 @@ _FLAGS = ("bias", "batch_norm", "shared")
 _LEFT_OUT = ("live",)  # of the network around it, not of the layer
 _MEASURED = ("median", "low", "high", "samples", "unit")
 _OPS = get_args(get_type_hints(LayerCase)["op"])
+_DIGITS = 15
 _DISAGREE = 1.5
 """Ratio of two medians of one case above which the table contradicts itself."""
 
@@ -166,17 +168,18 @@ def cells(row: TableRow) -> dict[str, str]:
 def _rows(path: Path, unit: str) -> Iterator[tuple[TableRow, str]]:
     """Rows of one file, each with where it stands."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns() if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(
-                    f"{path}: column {missing[0]!r} is missing; expected {', '.join(columns())}; measure it again"
-                )
-            for number, cells_ in enumerate(reader, start=2):
-                where = f"{path}, line {number}"
-                yield _row(cells_, where, unit), where
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_file(path).decode(), newline=""))
+        missing = [name for name in columns() if name not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(
+                f"{path}: column {missing[0]!r} is missing; expected {', '.join(columns())}; measure it again"
+            )
+        for number, cells_ in enumerate(reader, start=2):
+            where = f"{path}, line {number}"
+            yield _row(cells_, where, unit), where
+    except InputError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} can't be read as a cost table: {error}") from error
 
 
@@ -208,8 +211,8 @@ def _row(text: Mapping[str, str | None], where: str, unit: str) -> TableRow:
 
 def _whole(text: Mapping[str, str | None], name: str, where: str) -> int:
     value = text[name]
-    if value is None or not value.isdecimal():
-        raise InputError(f"{where}: {name} is {value!r}, a whole number of at least 0 expected")
+    if value is None or not value.isdecimal() or len(value) > _DIGITS:
+        raise InputError(f"{where}: {name} is {value!r}, a whole number of at least 0 and {_DIGITS} digits expected")
     return int(value)
 
 
@@ -239,10 +242,10 @@ def _check_agreement(folder: Path, rows: list[tuple[TableRow, str]]) -> None:
 
 def _provenance(path: Path, cost: str) -> Provenance:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = read_toml(path)
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error}); a table without its provenance is of no use") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: no valid TOML: {error}") from error
     section = found.get(cost)
     if not isinstance(section, dict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from energysplit.data.memory import Augmentation, MemorySplit
 from energysplit.data.split import Splits, divide
 from energysplit.errors import DataError
 
+_DAMAGED = (ValueError, TypeError, KeyError, EOFError, AssertionError, UnpicklingError)
 _DIGITS_TEST_SHARE = 0.2
 _DIGITS_TEST_SEED = 0
 
@@ -128,7 +130,7 @@ def _read(name: str, known: SmallSet, root: Path, *, train: bool, download: bool
     try:
         data = make(root, train=train, download=download)
     # RuntimeError: torchvision did not find the files; OSError: network or disk; the others: damaged files.
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
+    except (RuntimeError, OSError, *_DAMAGED) as error:
         expected = f"expected in {root}: {known.files}"
         if download:
             raise DataError(f"{name} could not be downloaded to {root} ({error}); {expected}") from error
@@ -142,10 +144,12 @@ def _read(name: str, known: SmallSet, root: Path, *, train: bool, download: bool
     # CIFAR: (N, 32, 32, 3); Fashion-MNIST: (N, 28, 28).
     images = images.permute(0, 3, 1, 2).contiguous() if images.dim() == 4 else images.unsqueeze(1)
     targets = torch.as_tensor(data.targets).to(torch.int64)
-    if tuple(images.shape[1:]) != known.image_shape or len(images) != len(targets):
+    right = images.dtype == torch.uint8 and int(targets.min()) >= 0 and int(targets.max()) < known.classes
+    if tuple(images.shape[1:]) != known.image_shape or len(images) != len(targets) or not right:
         raise DataError(
             f"{name} in {root}: {len(images)} images of {tuple(images.shape[1:])} with {len(targets)} labels; images "
-            f"of {known.image_shape} with one label each are expected. The files are damaged: get them again"
+            f"of {known.image_shape} in bytes with one label from 0 to {known.classes - 1} each are expected. The "
+            "files are damaged: get them again"
         )
     return images, targets
 

@@ -5,19 +5,38 @@ Whether what lies there is whole is not judged here: a run that goes on checks e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from energysplit.errors import RunError
+from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
 
 JOURNAL_FILE = "journal.jsonl"
 RECIPE_FILE = "recipe.json"
 REPORT_FILE = "report.html"
 MODEL_FILE = "model.onnx"
+
+
+class _Train(BaseModel):
+    epochs: int
+
+
+class _Test(BaseModel):
+    accuracy: float
+
+
+class _Line(BaseModel):
+    """Of a journal's line what counts here; what else it holds is not read."""
+
+    stage: int
+    train: _Train
+    test: _Test | None = None
+    stopped: str = ""
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -42,14 +61,14 @@ def state_of(folder: Path, recipe: Recipe) -> RunState:
     if not lines:
         return RunState(begun=(folder / "progress").is_dir())
     last = lines[-1]
-    ended = last.get("stage") == recipe.growth.stages or bool(last.get("stopped"))
+    ended = last.stage == recipe.growth.stages or bool(last.stopped)
     written = (folder / REPORT_FILE).is_file() and (not recipe.export.onnx or (folder / MODEL_FILE).is_file())
     return RunState(
         begun=True,
         stages=len(lines),
-        epochs=sum(int(line["train"]["epochs"]) for line in lines),
-        seconds=sum(float(value) for line in lines for value in line["seconds"].values()),
-        test=last["test"]["accuracy"] if last.get("test") else None,
+        epochs=sum(line.train.epochs for line in lines),
+        seconds=sum(value for line in lines for value in line.seconds.values()),
+        test=last.test.accuracy if last.test else None,
         finished=ended and written,
     )
 
@@ -71,7 +90,7 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
         return
     file = folder / RECIPE_FILE
     try:
-        old = json.loads(file.read_text(encoding="utf-8"))
+        old = read_json(file)
     except FileNotFoundError:
         raise RunError(f"{title}: {folder} holds other files and no run; choose other folders with --runs") from None
     except (OSError, ValueError) as error:
@@ -84,19 +103,16 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
         )
 
 
-def _lines(journal: Path) -> list[dict[str, Any]]:
+def _lines(journal: Path) -> list[_Line]:
     """The whole lines of a journal, up to the first that can't be read."""
     try:
-        *lines, _ = journal.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
+        *lines, _ = read_file(journal).split(b"\n")
+    except (OSError, ValueError):
         return []
     found = []
     for line in lines:
         try:
-            read = json.loads(line)
-        except ValueError:
+            found.append(_Line.model_validate_json(line))
+        except ValidationError:
             break
-        if not isinstance(read, dict) or "train" not in read or "seconds" not in read:
-            break
-        found.append(read)
     return found

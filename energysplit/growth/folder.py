@@ -33,6 +33,7 @@ from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, 
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.tensors import load_tensors, save_tensors
+from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
 from energysplit.train.plateau import Plateau
 from energysplit.types import GrowthRecord, SplitIndex, TrainRecord
@@ -228,7 +229,7 @@ def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         raise RunError(f"run folder {path} holds a run already; continue it with --resume or choose another with --run")
     try:
-        old = json.loads((path / RECIPE_FILE).read_text())
+        old = read_json(path / RECIPE_FILE)
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
     changed = changes(recipe, old) if isinstance(old, dict) else ["everything"]

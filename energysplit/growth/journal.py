@@ -12,6 +12,7 @@ from pathlib import Path
 
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import append_line, write_text
+from energysplit.plain_data import read_file
 from energysplit.types import GrowthRecord
 
 JOURNAL_FILE = "journal.jsonl"
@@ -44,7 +45,9 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
     """
     path = Path(path)
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_file(path).split(b"\n")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}; a run's journal is expected there") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}; a run's journal is expected there") from error
     torn = lines.pop()

@@ -19,6 +19,7 @@ from energysplit.errors import RecipeError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output.atomic import write_text
+from energysplit.plain_data import read_json
 from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
 from energysplit.types import CostProvider, CostRecord, GrowthRecord
 
@@ -107,7 +108,7 @@ class Reference:
             write_text(file, json.dumps({"run": str(self.run), "sizes_sha256": digest}, indent=2) + "\n")
             return
         try:
-            old = json.loads(file.read_text())["sizes_sha256"]
+            old = read_json(file)["sizes_sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} can't be read ({error}); choose another folder with --run") from error
         if old != digest:

@@ -18,6 +18,7 @@ from energysplit.errors import CheckpointError, RecipeError, RunError
 from energysplit.graph import Network
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of, write_text
+from energysplit.plain_data import read_json
 from energysplit.recipe.schema import TeacherRecipe
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
@@ -48,7 +49,7 @@ class Teacher:
             write_text(file, json.dumps(facts, indent=2) + "\n")
             return
         try:
-            old = json.loads(file.read_text())["weights_sha256"]
+            old = read_json(file)["weights_sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file} can't be read ({error}); choose another folder with --run") from error
         if old != self.weights_sha256:
@@ -100,7 +101,7 @@ def _seed(folder: Path) -> Any:
     if folder.parent.name != "stages":
         return None
     try:
-        model = json.loads((folder.parents[1] / "recipe.json").read_text())["model"]
+        model = read_json(folder.parents[1] / "recipe.json")["model"]
         name, args = model["name"], model.get("args", {})
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from energysplit.errors import InputError, nearest
 from energysplit.hardware.detect import draft
 from energysplit.hardware.schema import HardwareProfile
+from energysplit.plain_data import read_toml
 from energysplit.recipe.explain import explain
 
 FOLDER = Path(__file__).parent / "profiles"
@@ -71,7 +72,7 @@ def read(path: Path) -> HardwareProfile:
     try:
         if path.is_dir():
             raise InputError(f"{shown}: is a folder; expected a hardware profile (TOML)")
-        tree = tomllib.loads(path.read_bytes().decode())
+        tree = read_toml(path)
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         close = nearest(path.name, beside)
@@ -86,7 +87,7 @@ def read(path: Path) -> HardwareProfile:
         raise InputError(f"{shown}: not valid TOML: {error}") from None
     except InputError:
         raise
-    except (RecursionError, ValueError) as error:  # nested too deep, a number of thousands of digits
+    except ValueError as error:
         raise InputError(f"{shown[:200]}: can't be read as TOML ({error}); expected a hardware profile") from None
     return from_dict({"name": path.stem, **tree}, shown)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from energysplit.errors import InputError
+from energysplit.plain_data import NAME
 from energysplit.types import ORIGINS
 
 Precision = Literal["fp32", "fp16", "int16", "int8"]
@@ -130,7 +131,7 @@ class Measurement(_Table):
 class HardwareProfile(_Table):
     """A device: how networks are measured on it, and what its arithmetic and its memory charge."""
 
-    name: str = Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$", description="name of the profile, the file's own")
+    name: str = Field(pattern=NAME, description="name of the profile, the file's own")
     description: str = Field(min_length=1, description="what the device is, in a sentence")
     kind: Literal["cpu", "gpu", "microcontroller", "accelerator"] = Field(description="kind of device")
     technology: str | None = Field(default=None, description="process and voltage")

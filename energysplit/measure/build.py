@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ValidationError
 
 from energysplit.costs.predictor import Predictor
 from energysplit.costs.table import CostTable, FamilyError, Provenance, TableRow
 from energysplit.errors import InputError
 from energysplit.measure.networks import MeasuredNetwork
 from energysplit.measure.rows import NetworkRows, energy_rows, latency_rows
+from energysplit.recipe.explain import explain
 
 _FOLDS = 5
 _COVERAGE = 0.9
@@ -43,7 +45,7 @@ def table(
         cost: "latency" or "energy".
 
     Raises:
-        InputError: nothing was measured.
+        InputError: nothing was measured, or numbers that no table can hold.
     """
 
     def rows_of(part: Sequence[NetworkRows]) -> list[TableRow]:
@@ -60,22 +62,24 @@ def table(
     held_out = cross_validate(used, rows_of, total, step)
     overhead, low, high = overhead_of(held_out)
     errors = {item.network.name: error for item, error in zip(held_out, _errors(held_out, overhead), strict=True)}
-    found = Provenance.model_validate(
-        {
-            **provenance,
-            "cost": cost,
-            "unit": rows[0].unit,
-            "reference_s": reference_s,
-            "overhead": overhead,
-            "overhead_low": low,
-            "overhead_high": high,
-            "network_error": float(np.quantile(np.abs(list(errors.values())), _COVERAGE)) if errors else None,
-            "networks": len(used),
-            "step": step,
-            "families": _families(used, errors),
-        }
-    )
-    return CostTable(found, tuple(rows))
+    said = {
+        **provenance,
+        "cost": cost,
+        "unit": rows[0].unit,
+        "reference_s": reference_s,
+        "overhead": overhead,
+        "overhead_low": low,
+        "overhead_high": high,
+        "network_error": float(np.quantile(np.abs(list(errors.values())), _COVERAGE)) if errors else None,
+        "networks": len(used),
+        "step": step,
+        "families": _families(used, errors),
+    }
+    try:
+        return CostTable(Provenance.model_validate(said), tuple(rows))
+    except ValidationError as error:
+        said_wrong = explain(error, Provenance, said, lambda _: f"the {cost} table")
+        raise InputError(f"{said_wrong}; what was measured is damaged: measure it again") from None
 
 
 def cross_validate(

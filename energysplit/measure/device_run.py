@@ -340,7 +340,7 @@ def read_plan(folder: str) -> Plan:
     try:
         with open(path, encoding="utf-8") as file:
             plan = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"{path}: can't be read ({error}); expected a folder with a plan.json") from None
     if not isinstance(plan, dict) or plan.get("version") != int(FORMAT):
         raise PlanError(f"{path}: expected a plan of version {FORMAT}; take script and plan from one kit")
@@ -362,14 +362,17 @@ def read_plan(folder: str) -> Plan:
     for model in plan["models"]:
         if not isinstance(model, dict) or not all(isinstance(model.get(key), str) for key in ("name", "file")):
             raise PlanError(f"{path}: models: expected {{'name': ..., 'file': ...}}, given {model!r}")
+    for name in [plan["reference"], *(model["file"] for model in plan["models"])]:
+        if os.path.basename(name) != name or not name.endswith(".onnx"):
+            raise PlanError(f"{path}: expected the names of .onnx files in its own folder, given {name!r}")
     names = [model["name"] for model in plan["models"]]
     if len(set(names)) < len(names):
         raise PlanError(f"{path}: models: two have the same name; names tell them apart in results.csv")
     available = ort.get_available_providers()
     if plan["execution_provider"] not in available:
         raise PlanError(
-            "execution provider {!r} is not in this onnxruntime {}; available: {}".format(
-                plan["execution_provider"], ort.__version__, ", ".join(available)
+            "{}: execution provider {!r} is not in this onnxruntime {}; available: {}".format(
+                path, plan["execution_provider"], ort.__version__, ", ".join(available)
             )
         )
     return plan
@@ -381,7 +384,7 @@ def describe(folder: str, plan: Plan, affinity: str, memory: str) -> dict[str, s
         with open(os.path.join(folder, plan["reference"]), "rb") as file:
             reference = hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
-        raise PlanError("reference {}: {}".format(plan["reference"], error.strerror)) from None
+        raise PlanError(f"{os.path.join(folder, plan['reference'])}: {error.strerror}") from None
     said = {
         "format": FORMAT,
         "made_by": plan.get("made_by", ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 from energysplit.errors import InputError
 from energysplit.measure.plan import PLAN_FILE, REFERENCE_FILE, PlanOptions, checked_name, plan_text, unpack
 from energysplit.output.atomic import write_bytes
+from energysplit.plain_data import read_file
 
 SCRIPT = "device_run.py"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the oldest a zip can hold
@@ -69,17 +70,16 @@ def read_attachment(results: Path | str) -> str:
         InputError: the file can't be read, has no line for the attachment, or the line was cut or changed.
     """
     try:
-        with open(results, encoding="utf-8") as file:
-            for line in file:
-                if not line.startswith("#"):
-                    break
-                key, _, value = line[1:].strip().partition("=")
-                if key == "attachment":
-                    return unpack(value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{results}: can't be read ({error}); expected the results.csv of a device") from None
+        for line in read_file(Path(results)).decode().splitlines():
+            if not line.startswith("#"):
+                break
+            key, _, value = line[1:].strip().partition("=")
+            if key == "attachment":
+                return unpack(value)
     except InputError as error:
         raise InputError(f"{results}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{results}: can't be read ({error}); expected the results.csv of a device") from None
     raise InputError(f"{results}: no line '# attachment=...' before the columns; expected the results.csv of a device")
 
 

@@ -6,11 +6,15 @@ Results hold node names and times; with these notes they are enough to make a ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from energysplit.amounts import LARGEST
 from energysplit.errors import InputError
+from energysplit.plain_data import parse_json
 from energysplit.types import LayerCase
 
 
@@ -41,28 +45,41 @@ def read(text: str, where: str) -> tuple[dict[str, MeasuredNetwork], Mapping[str
         InputError: the text is no such note.
     """
     try:
-        found = json.loads(text)
-        if found.pop("version") != 1:
-            raise ValueError("made by a newer version of energysplit")
-        networks = {entry["name"]: _network(entry) for entry in found.pop("networks")}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        note = _Note.model_validate(parse_json(text))
+    except ValueError as error:  # ValidationError is one
         raise InputError(
-            f"{where}: what was measured can't be read from it ({error}); expected the results of a kit or of "
+            f"{where}: what was measured can't be read from it ({_said(error)}); expected the results of a kit or of "
             "'energysplit profile', unchanged"
-        ) from error
-    return networks, found
+        ) from None
+    return {network.name: network for network in note.networks}, note.model_extra or {}
 
 
-def _network(entry: Mapping[str, Any]) -> MeasuredNetwork:
-    channels, height, width = entry["image"]
-    return MeasuredNetwork(
-        str(entry["name"]),
-        str(entry["family"]),
-        (int(channels), int(height), int(width)),
-        tuple(_case(case) for case in entry["cases"]),
-    )
+class _Note(BaseModel):
+    """What travels with a measurement; `more` of `written` is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: Literal[1]
+    networks: tuple[MeasuredNetwork, ...]
+
+    @field_validator("networks")
+    @classmethod
+    def _sizes(cls, value: tuple[MeasuredNetwork, ...]) -> tuple[MeasuredNetwork, ...]:
+        for network in value:
+            numbers = [number for case in network.cases for number in _numbers(case)]
+            if min((*network.image, *numbers)) < 0 or max((*network.image, *numbers)) > LARGEST:
+                raise ValueError(f"network {network.name!r} has sizes that no layer has")
+        return value
 
 
-def _case(fields: Mapping[str, Any]) -> LayerCase:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return LayerCase(**values)
+def _numbers(case: LayerCase) -> Iterator[int]:
+    for value in vars(case).values():
+        yield from value if isinstance(value, tuple) else [value] if isinstance(value, int) else []
+
+
+def _said(error: ValueError) -> str:
+    """A validation's first complaint, or the error itself, on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from energysplit.errors import InputError
 from energysplit.output.atomic import write_bytes, write_text
+from energysplit.plain_data import LARGEST_JSON
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "results.csv"
@@ -123,12 +124,18 @@ def pack(text: str) -> str:
 
 
 def unpack(word: str) -> str:
-    """The text that `pack` was given.
+    """The text that `pack` was given; a little word that unpacks to more than any note needs is refused.
 
     Raises:
-        InputError: the word was cut or changed.
+        InputError: the word was cut or changed, or its text is too large.
     """
+    if not word:
+        return ""
+    unpacking = zlib.decompressobj()
     try:
-        return zlib.decompress(base64.b64decode(word, validate=True)).decode() if word else ""
+        text = unpacking.decompress(base64.b64decode(word, validate=True), LARGEST_JSON)
+        if not unpacking.eof:
+            raise ValueError(f"it is not whole, or has more than {LARGEST_JSON:,} bytes")
+        return text.decode()
     except (binascii.Error, zlib.error, ValueError) as error:
         raise InputError(f"the attachment was cut or changed ({error}); copy the results file again, whole") from None

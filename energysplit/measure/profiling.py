@@ -7,8 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from energysplit.costs.table import CostTable
 from energysplit.errors import InputError
@@ -23,6 +25,7 @@ from energysplit.measure.statistics import MeasurementWarning, noise, warnings_o
 from energysplit.measure.summary import Summary
 from energysplit.measure.table_files import write
 from energysplit.output.atomic import write_text
+from energysplit.plain_data import NAME
 
 ALIGNMENT_FILE = "alignment.csv"
 
@@ -94,9 +97,21 @@ def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int,
     known, more = networks.read(read_attachment(path), str(path))
     if not results.models:
         raise InputError(f"{path}: no network ran: {next(iter(results.failed.values()), 'nothing was measured yet')}")
-    of_width = {str(name): int(width) for name, width in dict(more.get("widths", {})).items()}
-    widths = {of_width[name]: model.network.ratio for name, model in results.models.items() if name in of_width}
-    return results, known, widths, {key: str(more[key]) for key in ("precision", "device") if key in more}
+    try:
+        said = _Said.model_validate(more)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: its note's {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    widths = {said.widths[name]: model.network.ratio for name, model in results.models.items() if name in said.widths}
+    return results, known, widths, said.model_dump(include={"precision", "device"}, exclude_none=True)
+
+
+class _Said(BaseModel):
+    """What a kit's note says besides its networks. The device's name becomes that of a folder."""
+
+    widths: dict[str, PositiveInt] = {}
+    precision: str | None = None
+    device: Annotated[str, Field(pattern=NAME)] | None = None
 
 
 def doubts(results: Sequence[Results]) -> list[str]:

@@ -17,10 +17,12 @@ import numpy as np
 
 from energysplit.errors import InputError, nearest
 from energysplit.measure.summary import Summary
+from energysplit.plain_data import read_file
 
 COLUMNS = ("model", "kind", "round", "node", "op_type", "order", "value", "unit", "reference_s", "runs")
 UNITS = {"network": "s", "node": "s", "energy": "J", "first": "s", "session": "s"}
 HEADER = ("format", "machine", "cpu", "onnxruntime", "execution_provider", "threads", "rounds", "date", "attachment")
+_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,8 @@ def read_results(path: Path | str) -> Results:
     """
     path = Path(path)
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_file(path).decode()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({error}); expected the results.csv of a device") from None
     *lines, torn = text.split("\n")
     if torn or not lines:
@@ -119,11 +120,14 @@ def read_results(path: Path | str) -> Results:
         raise InputError(f"{path}: line {len(lines)}: the file ends in the middle of a line; {_AGAIN}")
     header = _header(path, lines)
     first = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    columns = next(csv.reader(lines[first : first + 1]), [])
+    try:
+        columns, *rows = csv.reader(lines[first:]) if lines[first:] else [[]]
+    except csv.Error as error:  # such as a field of more than 131,072 characters
+        raise InputError(f"{path}: can't be read as CSV ({error}); {_AGAIN}") from None
     _check_columns(path, first + 1, columns)
     models: dict[str, _Rows] = {}
     # Each row is one line: the script writes no line breaks into its fields.
-    for at, fields in enumerate(csv.reader(lines[first + 1 :]), start=first + 2):
+    for at, fields in enumerate(rows, start=first + 2):
         if len(fields) != len(columns):
             raise InputError(f"{path}: line {at}: {len(fields)} fields given, {len(columns)} expected; {_AGAIN}")
         row = dict(zip(columns, fields, strict=True))
@@ -213,6 +217,10 @@ def _header(path: Path, lines: list[str]) -> dict[str, str]:
         )
     if header["format"] != "1":
         raise InputError(f"{path}: format {header['format']!r} given, '1' expected; make a new kit and measure again")
+    try:
+        _whole(header, "threads", 1)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return header
 
 
@@ -239,6 +247,6 @@ def _positive(row: Mapping[str, str], key: str) -> float:
 
 def _whole(row: Mapping[str, str], key: str, least: int) -> int:
     text = row[key]
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS) or int(text) < least:
         raise InputError(f"{key} {text!r} given, a whole number of at least {least} expected")
     return int(text)

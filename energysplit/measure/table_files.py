@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 from energysplit.costs.table import PROVENANCE, CostTable, TableRow, cells, columns
+from energysplit.errors import InputError
 from energysplit.output.atomic import write_text
+from energysplit.plain_data import read_toml
 
 
 def write(table: CostTable, folder: Path | str) -> Path:
@@ -28,10 +30,22 @@ def write(table: CostTable, folder: Path | str) -> Path:
         if old.stem.removeprefix(f"{cost}-") not in by_op:
             old.unlink()
     path = folder / PROVENANCE
-    sections = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    sections = _sections(path) if path.exists() else {}
     sections[cost] = table.provenance.model_dump(exclude_none=True)
     write_text(path, tomli_w.dumps(sections))
     return folder
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """The provenance that is there already, of this cost and others.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}); move it away, or write the table elsewhere") from None
 
 
 def _csv(rows: list[TableRow]) -> str:

@@ -6,6 +6,7 @@ classifier may differ, where the number of classes does; it then keeps its initi
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        _check_size(file)
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"weights {file} can't be read: {error.strerror or error}") from None
@@ -96,6 +98,18 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise InputError(f"weights {file} hold no state dictionary: names with a tensor each expected")
     wrapped = bool(content) and all(str(name).startswith(_WRAPPED) for name in content)
     return {str(name).removeprefix(_WRAPPED) if wrapped else str(name): tensor for name, tensor in content.items()}
+
+
+def _check_size(file: Path) -> None:
+    """Refuse a zip that unpacks to more than itself: torch stores tensors as they are.
+
+    Raises:
+        ValueError: the file says that it does.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+                raise ValueError("compressed")
 
 
 def _shape(tensor: Tensor) -> str:

@@ -26,6 +26,7 @@ from energysplit.hardware.detect import package_version
 from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.tensors import load_tensors, save_tensors
+from energysplit.plain_data import read_json
 
 FORMAT_VERSION = 1
 NETWORK_FILE = "network.json"
@@ -165,12 +166,12 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
 def _read(file: Path) -> _Description:
     """`network.json`, checked for version, keys, types and damage."""
     try:
-        raw = json.loads(file.read_bytes())
+        raw = read_json(file)
     except OSError as error:
         raise CheckpointError(
             f"{file} can't be read: {error.strerror}; expected a folder that energysplit.save wrote"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file} is damaged: it is no JSON ({error}); go back to the stage before it") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != FORMAT_VERSION:

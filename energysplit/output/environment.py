@@ -9,6 +9,7 @@ from pathlib import Path
 
 from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_text
+from energysplit.plain_data import read_json
 
 ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("energysplit", "torch", "torchvision", "onnxruntime", "cvxpy", "highspy")
@@ -34,7 +35,7 @@ def write_environment(run_dir: Path) -> None:
 def read_environment(run_dir: Path) -> dict[str, str] | None:
     """What `write_environment` kept; None if the run has none that can be read."""
     try:
-        found = json.loads((run_dir / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+        found = read_json(run_dir / ENVIRONMENT_FILE)
     except (OSError, ValueError):
         return None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else None

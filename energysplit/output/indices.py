@@ -34,7 +34,7 @@ def load_index(path: Path | str) -> dict[str, SplitIndex]:
     tensors, metadata = load_tensors(path)
     try:
         return {name: _read(tensors, name, facts) for name, facts in metadata["groups"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path} holds no splitting indices ({type(error).__name__}: {error})") from error
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import write_text
 from energysplit.output.numbers import percent, quantity, times
+from energysplit.plain_data import LARGEST_JSON, read_file
 from energysplit.types import CostRecord
 
 COVERAGE = 0.95
@@ -101,9 +102,9 @@ def read_measured(run_dir: Path) -> MeasuredRun | None:
     """
     path = run_dir / MEASURED_FILE
     try:
-        return MeasuredRun.model_validate_json(path.read_bytes())
+        return MeasuredRun.model_validate_json(read_file(path, LARGEST_JSON))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(f"{path} is damaged ({said}); remove it, and --resume measures again") from error

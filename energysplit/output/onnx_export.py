@@ -25,6 +25,7 @@ from energysplit.graph import Network
 from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_bytes
 from energysplit.output.parity import OnnxParity
+from energysplit.plain_data import read_file
 
 _METADATA_KEY = "energysplit.parity"
 # Protocol buffers end at 2 GiB; the rest of the file needs some of it.
@@ -101,13 +102,14 @@ def read_parity(path: Path | str) -> OnnxParity | None:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model(str(path))
-    except (OSError, DecodeError) as error:
+        # From a string: a model in a file may name other files that its weights are read from.
+        model = onnx.load_model_from_string(read_file(Path(path)))
+        found = {entry.key: entry.value for entry in model.metadata_props}
+        if _METADATA_KEY not in found:
+            return None
+        return OnnxParity.model_validate_json(found[_METADATA_KEY]).model_copy(update={"path": Path(path)})
+    except (OSError, ValueError, DecodeError) as error:
         raise CheckpointError(f"{path} can't be read as an ONNX model: {error}; export it again") from error
-    found = {entry.key: entry.value for entry in model.metadata_props}
-    if _METADATA_KEY not in found:
-        return None
-    return OnnxParity.model_validate_json(found[_METADATA_KEY]).model_copy(update={"path": Path(path)})
 
 
 def compare(module: nn.Module, data: bytes, images: Tensor) -> tuple[float, float]:

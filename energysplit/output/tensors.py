@@ -20,6 +20,7 @@ from torch import Tensor
 
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import write_bytes
+from energysplit.plain_data import parse_json, read_file
 
 _KEY = "energysplit"
 
@@ -61,9 +62,11 @@ def load_tensors(path: Path | str, sha256: str | None = None) -> tuple[dict[str,
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}; {_ADVICE}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} can't be read: {error}; {_ADVICE}") from error
     if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise CheckpointError(
             f"{path} is damaged or another file: its SHA-256 is {found}, {sha256} expected; {_ADVICE}"
@@ -71,7 +74,7 @@ def load_tensors(path: Path | str, sha256: str | None = None) -> tuple[dict[str,
     try:
         tensors = safetensors.load(data)
         (length,) = struct.unpack_from("<Q", data)
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        header = parse_json(parse_json(data[8 : 8 + length])["__metadata__"][_KEY])
         meta, digest = header["metadata"], header["sha256"]
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, struct.error) as error:
         raise CheckpointError(

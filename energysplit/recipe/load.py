@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from energysplit import plain_data
 from energysplit.errors import RecipeError, nearest
 from energysplit.recipe.explain import explain, shown
 from energysplit.recipe.schema import Recipe
@@ -135,7 +136,7 @@ def read_toml(path: Path, named: str = "", what: str = "recipe") -> dict[str, An
     try:
         if path.is_dir():
             raise RecipeError(f"{named}: is a folder; expected {_article(what)} file (TOML)")
-        return tomllib.loads(path.read_bytes().decode())
+        return plain_data.read_toml(path)
     except FileNotFoundError:
         beside = [other.name for other in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         close = nearest(path.name, beside)
@@ -149,7 +150,7 @@ def read_toml(path: Path, named: str = "", what: str = "recipe") -> dict[str, An
         raise RecipeError(f"{named}: not valid TOML: {error}") from None
     except RecipeError:
         raise
-    except (RecursionError, ValueError) as error:  # nested too deep, a number of thousands of digits, a NUL in a name
+    except ValueError as error:
         raise RecipeError(f"{named[:200]}: can't be read as TOML ({error}); expected {_article(what)} file") from None
 
 
@@ -206,8 +207,8 @@ def _put(tree: dict[str, Any], parts: Sequence[str], value: Any, label: str, mer
 def _value(text: str) -> Any:
     """A TOML value, or plain text where it is none. A text that holds a whole TOML line more is plain text."""
     try:
-        read = tomllib.loads(f"value = {text}")
-    except (RecursionError, ValueError):  # TOMLDecodeError is a ValueError
+        read = plain_data.parse_toml(f"value = {text}")
+    except ValueError:
         return text
     plain = isinstance(read["value"], bool | int | float | str | list | dict)
     return read["value"] if plain and len(read) == 1 else text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from energysplit.errors import RunError
+from energysplit.plain_data import read_json
 
 RECIPE_FILE = "recipe.json"
 
@@ -19,12 +19,12 @@ def saved_recipe(run: Path) -> dict[str, Any]:
     """
     file = run / RECIPE_FILE
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except OSError as error:
         raise RunError(
             f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
     if not isinstance(found, dict):
         raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")

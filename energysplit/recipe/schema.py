@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from energysplit.amounts import check_limit, factor
 from energysplit.errors import BudgetError
 from energysplit.kinds import MOST_MASS
+from energysplit.plain_data import NAME
 from energysplit.recipe.baseline import BaselineRecipe
 from energysplit.recipe.section import Positive, Section
 from energysplit.types import Scope
@@ -391,7 +392,7 @@ class Recipe(Section):
 
     name: str = Field(
         description="name of the run and of its folder; in a file, the file's own name if not given",
-        pattern=r"^[^/\\]*[^/\\.][^/\\]*$",
+        pattern=NAME,
         json_schema_extra={"expected": "a name without / and \\"},
     )
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")

@@ -1,0 +1,129 @@
+"""JSON and TOML from files of anybody, as plain data of bounded size: tables, lists, text, numbers.
+
+Python's readers stop at what is no JSON or TOML. What they pass on, or break at, is refused here too: files of any
+size or that never end (a device, a pipe), tables nested without end, whole numbers beyond 64 bits, which no float
+holds, NUL, which no path may hold, and halves of characters, which can't be printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+LARGEST_JSON, LARGEST_TOML = 16 << 20, 1 << 20
+"""Bytes of a file; the largest that energysplit writes have some hundred thousand."""
+DEEPEST = 64
+"""Tables and lists inside one another; a recipe has 6."""
+NAME = r"^[^/\\\x00-\x1f\x7f]{0,100}[^/\\.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,100}$"
+"""What may become the name of a folder: no path, not `..`, nothing that can't be printed, not too long for a disk."""
+_LARGEST_WHOLE = 1 << 64
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+
+# tomllib keeps every beginning of a dotted key: memory grows with the square of the number of its parts.
+_PART = r"""(?:(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')"""
+_LONG_KEY = re.compile(rf"(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
+
+
+def read_file(path: Path, largest: int | None = None) -> bytes:
+    """The content of an ordinary file.
+
+    Args:
+        path: the file.
+        largest: bytes it may have at most; any number if not given.
+
+    Raises:
+        OSError: it is missing or can't be read.
+        ValueError: it is no ordinary file (a device, a pipe), is too large, or has a name that no file can have.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(21, "Is a directory", str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no ordinary file")
+        if largest is not None and status.st_size > largest:
+            raise ValueError(f"it has {status.st_size:,} bytes, at most {largest:,} expected")
+        return file.read()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        OSError: it is missing or can't be read.
+        ValueError: it is no JSON, or holds what plain data may not; the message does not name the file.
+    """
+    return parse_json(read_file(path, LARGEST_JSON))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        OSError: it is missing or can't be read.
+        ValueError: it is no TOML, or holds what plain data may not; the message does not name the file.
+    """
+    return parse_toml(read_file(path, LARGEST_TOML).decode())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: see `read_json`.
+    """
+    try:
+        return _checked(json.loads(text))
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: see `read_toml`.
+
+    Example:
+        >>> parse_toml("limit = 8")
+        {'limit': 8}
+        >>> parse_toml("limit = 0x" + 100 * "f")
+        Traceback (most recent call last):
+        ...
+        ValueError: it holds a whole number beyond 64 bits
+    """
+    if _LONG_KEY.search(text):
+        raise ValueError(_TOO_DEEP)
+    try:
+        return _checked(tomllib.loads(text))
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+_TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
+
+
+def _checked(tree: Any) -> Any:
+    """The tree, all of whose values are plain; level by level, so that depth costs no stack."""
+    level, depth = [tree], 0
+    while level:
+        if depth > DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        for value in level:
+            if isinstance(value, int) and not -_LARGEST_WHOLE < value < _LARGEST_WHOLE:
+                raise ValueError("it holds a whole number beyond 64 bits")
+            for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
+                if _UNWRITABLE.search(text):
+                    raise ValueError(f"it holds a character that can't be written: {text[:40]!a}")
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+        depth += 1
+    return tree
