@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from energysplit.cli import solving
+from energysplit.cli.arguments import AllowCode
 from energysplit.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def allocate(
     profile: solving.Profile = None,
     tables: solving.Tables = None,
     strict: solving.Strict = False,
+    allow_code: AllowCode = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the allocation to this file, as JSON.")
     ] = None,
@@ -44,7 +46,7 @@ def allocate(
     """
     if out is not None:
         out = _checked_out(out, run)
-    saved = solving.saved_stage(run, stage)
+    saved = solving.saved_stage(run, stage, allow_code)
     from energysplit.cli.console import console
 
     start = time.perf_counter()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from energysplit.errors import InputError, nearest
 
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
     from energysplit.types import GroupBound
 
 SCOPES = ("network", "stage")
+
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Run the code (module:callable) that a recipe outside the working folder names."),
+]
 
 
 def image_shape(text: str) -> tuple[int, int, int]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from energysplit.cli.arguments import AllowCode
+
 if TYPE_CHECKING:
     from energysplit.experiment.plan import Plan
     from energysplit.experiment.results import Results
@@ -48,6 +50,7 @@ def experiment(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the results; default: that of the runs.")
     ] = None,
+    allow_code: AllowCode = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every recipe and list the runs; write nothing.")
     ] = False,
@@ -55,7 +58,15 @@ def experiment(
     """Run a set of growths that answer one question, and compare them; what is finished is not run again."""
     from energysplit.experiment.plan import make_plan
 
-    plan = make_plan(file, size.value, overrides=set_ or [], seeds=seed or [], methods=method or [], runs=runs)
+    plan = make_plan(
+        file,
+        size.value,
+        overrides=set_ or [],
+        seeds=seed or [],
+        methods=method or [],
+        runs=runs,
+        allow_code=allow_code,
+    )
     if dry_run:
         _show_plan(plan)
         return
@@ -65,6 +76,7 @@ def experiment(
     words += [] if jobs is None else ["--jobs", str(jobs)]
     words += [] if runs == Path("runs") else ["--runs", str(runs)]
     words += [] if out is None else ["--out", str(out)]
+    words += ["--allow-code"] if allow_code else []
     _run(plan, jobs or default_jobs(plan), out or plan.folder, shlex.join(words))
 
 

@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
+from energysplit.cli.arguments import AllowCode
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="File to write; default: model.onnx in the run folder.")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Export the last stage's network to ONNX, and compare it in ONNX Runtime."""
-    from energysplit.cli.run_folder import last_stage, load_stage
+    from energysplit.cli.run_folder import check_code, last_stage, load_stage
     from energysplit.errors import InputError
 
     stage = last_stage(run)
+    if not allow_code:
+        check_code(run)
     path = out or run / "model.onnx"
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: no folder {path.parent}; make it first or choose another")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energysplit.cli import solving
+from energysplit.cli.arguments import AllowCode
 from energysplit.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def frontier(
     profile: solving.Profile = None,
     tables: solving.Tables = None,
     strict: solving.Strict = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Show the predicted gain against each budget, from the saved indices of a stage.
 
@@ -38,7 +40,7 @@ def frontier(
     """
     if points < 2:
         raise InputError(f"--points {points}: a whole number of at least 2 expected")
-    saved = solving.saved_stage(run, stage)
+    saved = solving.saved_stage(run, stage, allow_code)
     from energysplit.allocation.frontier import frontier as frontiers
     from energysplit.cli.console import console
     from energysplit.cli.progress import progress

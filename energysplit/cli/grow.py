@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from energysplit.cli.arguments import AllowCode
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,16 +29,19 @@ def grow(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print model, groups, prices and schedule; write nothing.")
     ] = False,
+    allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
 ) -> None:
     """Grow a network as a recipe says: train, index, allocate, split, again and again."""
     from energysplit.cli.processes import one_voice
 
     with one_voice():
-        _grow(recipe, run, resume, set_ or [], dry_run, quiet)
+        _grow(recipe, run, resume, set_ or [], dry_run, quiet, allow_code)
 
 
-def _grow(recipe: Path, run: Path | None, resume: bool, overrides: list[str], dry_run: bool, quiet: bool) -> None:
+def _grow(
+    recipe: Path, run: Path | None, resume: bool, overrides: list[str], dry_run: bool, quiet: bool, allow_code: bool
+) -> None:
     """The command itself, in each process.
 
     Raises:
@@ -48,7 +53,7 @@ def _grow(recipe: Path, run: Path | None, resume: bool, overrides: list[str], dr
     # The recipe is checked before torch is imported: a typo is answered at once.
     from energysplit.recipe import load
 
-    loaded = load(recipe, overrides)
+    loaded = load(recipe, overrides, allow_code=allow_code)
     with uncollected():
         from energysplit import growth
         from energysplit.cli.console import console
@@ -68,6 +73,7 @@ def _grow(recipe: Path, run: Path | None, resume: bool, overrides: list[str], dr
             raise typer.Exit(130) from None
         words = ["energysplit", "grow", str(recipe), "--run", str(folder), "--resume"]
         words += [word for text in overrides for word in ("--set", text)]
+        words += ["--allow-code"] if allow_code else []
         typer.echo(
             f"interrupted: everything up to the last finished epoch is in {folder}; to continue: {shlex.join(words)}",
             err=True,

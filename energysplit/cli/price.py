@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from energysplit.cli.arguments import AllowCode
 from energysplit.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def price(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a cost table of another machine or runtime.")
     ] = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Print the price of a network, and of one more neuron in each group.
 
@@ -63,6 +65,8 @@ def price(
 
     wanted = provider or ["macs", "params"]
     _refuse_unused(wanted, {"profile": profile, "tables": tables, "strict": strict})
+    if not allow_code:
+        _check_code(target)
     hardware = _hardware(target, profile, tables, strict)
     with said_of_tables() as said:
         providers = {name: configured(name, hardware) for name in wanted}
@@ -82,6 +86,18 @@ def price(
     for name, (_, refusal) in marginal.items():
         if refusal:
             out.print(f"{name}, -: {refusal}", markup=False)
+
+
+def _check_code(target: str) -> None:
+    """Refuse a recipe, or a run's, from outside the working folder that names code."""
+    from energysplit.cli.run_folder import check_code
+    from energysplit.recipe import load
+
+    path = Path(target)
+    if path.is_file() and path.suffix == ".toml":
+        load(path, allow_code=False)
+    elif path.is_dir():
+        check_code(path)
 
 
 def _refuse_unused(wanted: list[str], given: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from energysplit.cli.arguments import AllowCode
 from energysplit.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def profile(
     import_: Annotated[
         Path | None, typer.Option("--import", metavar="CSV", help="Make a table of a kit's results.csv instead.")
     ] = None,
+    allow_code: AllowCode = False,
     detect: Annotated[bool, typer.Option("--detect", help="Print a draft of this machine's profile instead.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
 ) -> None:
@@ -79,7 +81,7 @@ def profile(
     folder = out or TABLES / device.name
     if kit is None:
         _check_here(device, energy)  # before the models are made, which takes longer
-    wanted = _families(for_ or [], model or [], image, widths)
+    wanted = _families(for_ or [], model or [], image, widths, allow_code)
     if kit is not None:
         _write_kit(kit, wanted, device, networks)
         return
@@ -101,7 +103,7 @@ def _check_here(device: HardwareProfile, energy: bool) -> None:
         find_meter(provider, required=True)
 
 
-def _families(recipes: list[Path], names: list[str], image: str | None, widths: str) -> list[Family]:
+def _families(recipes: list[Path], names: list[str], image: str | None, widths: str, allow_code: bool) -> list[Family]:
     """What to measure; templates are made here, which takes some seconds each."""
     from energysplit.cli.arguments import image_shape
     from energysplit.measure.wanted import family_of_model, family_of_recipe
@@ -109,7 +111,7 @@ def _families(recipes: list[Path], names: list[str], image: str | None, widths: 
 
     if image is not None and recipes and not names:
         raise InputError("--image is for --model; a recipe has its own image shape: leave it out")
-    loaded = [load(path) for path in recipes]
+    loaded = [load(path, allow_code=allow_code) for path in recipes]
     low, high = _range(widths)
     shape = None if image is None else image_shape(image)
     found = [family_of_recipe(recipe) for recipe in loaded]

@@ -30,8 +30,8 @@ def last_stage(run: Path) -> Path:
 def load_stage(run: Path, stage: Path) -> Network:
     """The network of a stage of a run, grown from the seed that the run's recipe names.
 
-    A seed of the user's own ("module:callable") is imported, as `grow --resume` does: a run folder is trusted as its
-    recipe is. Trained weights the seed started from are not needed.
+    A seed of the user's own ("module:callable") is imported, as `grow --resume` does; see `check_code`. Trained weights
+    the seed started from are not needed.
     """
     from energysplit import models
     from energysplit.output.checkpoint import load
@@ -40,6 +40,18 @@ def load_stage(run: Path, stage: Path) -> Network:
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         return load(stage)
     return load(stage, models.build_seed(model["name"], model.get("args", {})))
+
+
+def check_code(run: Path) -> None:
+    """Refuse a run from outside the working folder whose recipe names code.
+
+    A `RecipeError` that says which key does.
+    """
+    from energysplit.recipe import own_code
+
+    file = run / "recipe.json"
+    if file.exists():
+        own_code.check_code(recipe(run), lambda _: file)
 
 
 def recipe(run: Path) -> dict[str, Any]:

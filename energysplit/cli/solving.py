@@ -58,9 +58,11 @@ Tables = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a cost table of another machine or runtime.")]
 
 
-def saved_stage(run: Path, number: int | None) -> SavedStage:
+def saved_stage(run: Path, number: int | None, allow_code: bool) -> SavedStage:
     """The stage a command is about, after what can be refused without torch."""
     run_folder.last_stage(run)
+    if not allow_code:
+        run_folder.check_code(run)
     resolved = run_folder.recipe(run)
     from energysplit.recipe import from_dict
     from energysplit.recipe.changes import completed

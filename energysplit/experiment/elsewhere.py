@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from energysplit.experiment.state import RECIPE_FILE, state_of
+from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
 
 
@@ -33,7 +33,7 @@ class Elsewhere:
         found = []
         for file in sorted(self.runs.glob(f"*/*/*/{RECIPE_FILE}")):
             try:
-                old = json.loads(file.read_text(encoding="utf-8"))
+                old = read_json(file)
             except (OSError, ValueError):
                 continue  # somebody else's: whoever runs that experiment is told
             if isinstance(old, Mapping):

@@ -62,6 +62,7 @@ def run_recipe(
     seed: int,
     folder_of: Callable[[str], Path],
     overrides: Sequence[str] = (),
+    allow_code: bool = True,
 ) -> Recipe:
     """The recipe of one run.
 
@@ -75,6 +76,7 @@ def run_recipe(
         seed: of the run.
         folder_of: name of a method -> folder of its run with this seed.
         overrides: "key=value" each, for all methods.
+        allow_code: see `energysplit.recipe.load`.
 
     Raises:
         RecipeError: the base is missing, or the recipe is wrong; the message names the place of the wrong key.
@@ -86,22 +88,22 @@ def run_recipe(
     base = (own.recipe if own else None) or method.recipe or table.recipe or experiment.recipe
     called = f"{path}, method {method.name!r}"
     settings = [
-        *_settings(table.set, f"{path}, size {size}"),
-        *_settings(_filled(method.set, folder_of), called),
-        *_settings(_filled(own.set if own else {}, folder_of), f"{called}, size {size}"),
+        *_settings(table.set, f"{path}, size {size}", path),
+        *_settings(_filled(method.set, folder_of), called, path),
+        *_settings(_filled(own.set if own else {}, folder_of), f"{called}, size {size}", path),
         Setting("name", method.name, called),
         Setting("seed", seed, called),
     ]
     _check_overrides(overrides)
     file = Path(path).parent / base
-    recipe = load(file, overrides, settings)
+    recipe = load(file, overrides, settings, allow_code=allow_code)
     if recipe.run.threads is None:
         recipe = load(file, overrides, [*settings, Setting("run.threads", 1, called)])
     return recipe
 
 
-def _settings(values: Mapping[str, Any], label: str) -> Iterable[Setting]:
-    return [Setting(key, value, label) for key, value in values.items()]
+def _settings(values: Mapping[str, Any], label: str, path: Path | str) -> Iterable[Setting]:
+    return [Setting(key, value, label, Path(path)) for key, value in values.items()]
 
 
 def _filled(value: Any, folder_of: Callable[[str], Path]) -> Any:

@@ -90,6 +90,7 @@ def make_plan(
     seeds: Sequence[int] = (),
     methods: Sequence[str] = (),
     runs: Path = Path("runs"),
+    allow_code: bool = True,
 ) -> Plan:
     """The runs of the experiment in a file; every recipe is checked.
 
@@ -100,6 +101,7 @@ def make_plan(
         seeds: in place of the file's.
         methods: only these, and those they follow; empty for all.
         runs: folder of all experiments' runs.
+        allow_code: see `energysplit.recipe.load`.
 
     Raises:
         RecipeError: the file or a recipe is wrong, a method is unknown, methods wait for each other in a circle, or
@@ -117,7 +119,7 @@ def make_plan(
     for seed in dict.fromkeys(seeds or table.seeds or experiment.seeds):
         folders: dict[str, Path] = {}
         for method in ordered:
-            recipe = run_recipe(path, experiment, method, size, seed, folders.__getitem__, overrides)
+            recipe = run_recipe(path, experiment, method, size, seed, folders.__getitem__, overrides, allow_code)
             own = folder / _name(method.name, seed)
             there = None if own.exists() else elsewhere.find(recipe)
             folders[method.name], recipe = there or (own, recipe)

@@ -56,8 +56,14 @@ class GroupProcess:
 
 
 def start_process(run: Run, recipe: Path, log: Path, resume: bool) -> Process:
-    """`energysplit grow`, with as many threads as the recipe says unless the environment says otherwise."""
-    command = [sys.executable, "-m", "energysplit", "grow", str(recipe), "--run", str(run.folder)]
+    """`energysplit grow`, with as many threads as the recipe says unless the environment says otherwise.
+
+    Modules are looked for where this process looks: in the working folder only if it does too (`python -m`). What the
+    recipe names was allowed when the plan was made, wherever its runs are.
+    """
+    safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+    command = [sys.executable, *safe, "-m", "energysplit", "grow", str(recipe), "--run", str(run.folder)]
+    command.append("--allow-code")
     environment = {"OMP_NUM_THREADS": str(run.recipe.run.threads or 1), **os.environ}
     return GroupProcess([*command, "--resume"] if resume else command, log, environment)
 

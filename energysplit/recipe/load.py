@@ -17,26 +17,34 @@ from pydantic import ValidationError
 from energysplit import plain_data
 from energysplit.errors import RecipeError, nearest
 from energysplit.recipe.explain import explain, shown
+from energysplit.recipe.own_code import check_code
 from energysplit.recipe.schema import Recipe
 
 
 class Layer(NamedTuple):
-    """Where keys come from: a label for messages, the tree of what it sets (list items by number), whether a file."""
+    """Where keys come from: a label for messages, the tree of what it sets (list items by number), whether a file.
+
+    origin: the file that the keys stand in; None for what was typed.
+    """
 
     label: str
     tree: dict[str, Any]
     file: bool = True
+    origin: Path | None = None
 
 
 class Setting(NamedTuple):
-    """A dotted key with its value, as another file sets it over a recipe; label: of that place, for messages."""
+    """A dotted key with its value, as another file sets it over a recipe; label and origin as in `Layer`."""
 
     key: str
     value: Any
     label: str
+    origin: Path | None = None
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), settings: Iterable[Setting] = ()) -> Recipe:
+def load(
+    path: str | Path, overrides: Iterable[str] = (), settings: Iterable[Setting] = (), *, allow_code: bool = True
+) -> Recipe:
     """The recipe in a TOML file.
 
     Args:
@@ -45,13 +53,15 @@ def load(path: str | Path, overrides: Iterable[str] = (), settings: Iterable[Set
             everything else replaces.
         overrides: "key=value" each, applied last: dotted keys, list items by number ("budget.0.limit=2e6"); a value
             is read as TOML, and as plain text where it is not TOML.
+        allow_code: whether a file from outside the working folder may name code ("module:callable"); see `own_code`.
 
     Raises:
-        RecipeError: a file is missing or no TOML, recipes extend each other in a circle, or a key is unknown, missing
-            or has a wrong value; the message names file, key, what was given and what was expected.
+        RecipeError: a file is missing or no TOML, recipes extend each other in a circle, a key is unknown, missing or
+            has a wrong value, or code is named that is not allowed; the message names file, key, what was given and
+            what was expected.
     """
     layers = _files(Path(path), ())
-    return _recipe(layers, overrides, default_name=Path(path).stem, settings=settings)
+    return _recipe(layers, overrides, default_name=Path(path).stem, settings=settings, allow_code=allow_code)
 
 
 def from_dict(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -86,19 +96,24 @@ def _recipe(
     overrides: Iterable[str],
     default_name: str | None = None,
     settings: Iterable[Setting] = (),
+    allow_code: bool = True,
 ) -> Recipe:
     tree: dict[str, Any] = {} if default_name is None else {"name": default_name}
     for layer in layers:
         tree = _merge(tree, layer.tree)
     layers = list(layers)
     for each in settings:
-        layers.append(_put(tree, each.key.split("."), each.value, each.label, merge=True))
+        layer = _put(tree, each.key.split("."), each.value, each.label, merge=True)
+        layers.append(layer._replace(origin=each.origin))
     for text in overrides:
         layers.append(_set(tree, text))
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        raise RecipeError(explain(error, Recipe, tree, lambda path: _source(path, layers))) from None
+        raise RecipeError(explain(error, Recipe, tree, lambda path: _layer(path, layers).label)) from None
+    if not allow_code:
+        check_code(recipe.resolved(), lambda path: _layer(path, layers).origin)
+    return recipe
 
 
 def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
@@ -112,13 +127,13 @@ def _files(path: Path, children: tuple[Path, ...]) -> list[Layer]:
     tree = read_toml(path, f"{children[-1]}: extends: {path}" if children else "")
     base = tree.pop("extends", None)
     if base is None:
-        return [Layer(str(path), tree)]
+        return [Layer(str(path), tree, origin=path)]
     if not isinstance(base, str):
         raise RecipeError(f"{path}: extends: expected the file name of one recipe, given {shown(base)}")
     layers = _files(path.parent / base, (*children, path))
     # A base's name is its own: a run of the extending recipe must not land in the base's run folder.
     layers[-1].tree.pop("name", None)
-    return [*layers, Layer(str(path), tree)]
+    return [*layers, Layer(str(path), tree, origin=path)]
 
 
 def read_toml(path: Path, named: str = "", what: str = "recipe") -> dict[str, Any]:
@@ -214,8 +229,8 @@ def _value(text: str) -> Any:
     return read["value"] if plain and len(read) == 1 else text
 
 
-def _source(path: Sequence[str | int], layers: Sequence[Layer]) -> str:
-    """Label of the last layer that sets the key at `path`; of the last file where none does (a missing key)."""
+def _layer(path: Sequence[str | int], layers: Sequence[Layer]) -> Layer:
+    """The last layer that sets the key at `path`; the last file where none does (a missing key)."""
     for layer in reversed(layers):
         node: Any = layer.tree
         for part in path:
@@ -226,5 +241,5 @@ def _source(path: Sequence[str | int], layers: Sequence[Layer]) -> str:
             else:
                 break
         else:
-            return layer.label
-    return next((layer.label for layer in reversed(layers) if layer.file), "recipe")
+            return layer
+    return next((layer for layer in reversed(layers) if layer.file), Layer("recipe", {}))
