@@ -101,11 +101,13 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _check_size(file: Path) -> None:
-    """Refuse a zip that unpacks to more than itself: torch stores tensors as they are.
+    """Refuse what has no end, and a zip that unpacks to more than itself: torch stores tensors as they are.
 
     Raises:
-        ValueError: the file says that it does.
+        ValueError: the file is one of these.
     """
+    if file.exists() and not file.is_file():
+        raise ValueError("no ordinary file")
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:

@@ -73,7 +73,7 @@ class Surface:
     read: Callable[[Path], Any]
     changes: tuple[Change, ...] = (mutated,)
     error: type[Exception] = EnergysplitError
-    sample: int = 60
+    sample: int = 40
 
 
 def _copied(pattern: str) -> Callable[[Path], None]:
@@ -395,19 +395,26 @@ def _fashion(folder: Path) -> None:
 
 SURFACES = [
     Surface("recipes", _copied("recipes/*.toml"), ("*.toml",), _each(load)),
-    Surface("experiments", _experiments, ("experiments/*.toml",), _read_experiment),
+    Surface("experiments", _experiments, ("experiments/*.toml",), _read_experiment, sample=20),
     Surface("profiles", _copied("energysplit/hardware/profiles/*.toml"), ("*.toml",), _each(hardware.load)),
-    Surface("tables", _table, ("*.csv", PROVENANCE), _read_table),
+    Surface("tables", _table, ("*.csv", PROVENANCE), _read_table, sample=15),
     Surface("results", _results, ("results.csv",), _import, (mutated, _note_changed)),
     Surface("plans", _plan, ("plan.json",), _read_plan, error=device_run.PlanError),
-    Surface("checkpoints", _checkpoint, ("*",), _load_checkpoint, (mutated, _description_changed, _weights_changed)),
+    Surface(
+        "checkpoints",
+        _checkpoint,
+        ("*",),
+        _load_checkpoint,
+        (mutated, _description_changed, _weights_changed),
+        sample=30,
+    ),
     Surface("indices", _index, ("*",), _read_index, (mutated, _tensors_changed)),
     Surface("tensors", _index, ("*",), lambda folder: load_tensors(folder / "index.safetensors")),
     Surface("weights", _user_weights, ("*",), _each(lambda path: pretrained.load_weights(_small(), path))),
     Surface("runs", _run, ("run/*.json*",), _inspect, (mutated, _line_changed)),
     Surface("run recipes", _run, ("run/recipe.json",), _solve, (mutated, _line_changed)),
-    Surface("reports", _run, ("run/*.json*",), _show, (mutated, _line_changed)),
-    Surface("comparisons", _run, ("run/*.json*",), _compare, (mutated, _line_changed)),
+    Surface("reports", _run, ("run/*.json*",), _show, (mutated, _line_changed), sample=6),
+    Surface("comparisons", _run, ("run/*.json*",), _compare, (mutated, _line_changed), sample=10),
     Surface(
         "onnx",
         lambda folder: (folder / "model.onnx").write_bytes(conv_net([4])),

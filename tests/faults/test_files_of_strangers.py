@@ -24,7 +24,7 @@ import onnx
 import pytest
 import tomli_w
 import torch
-from compared_runs import made_up
+from compared_runs import cost, made_up
 from faults.guard import bounded_memory, guarded
 from faults.mutations import WORDS
 from faults.surfaces import SURFACES, Surface, sealed_description
@@ -51,8 +51,10 @@ ENOUGH = 1 << 30
 
 
 @pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take most of a report's time; a test of their own draws them."""
+def _no_figures(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Figures take most of a report's time; one test draws them."""
+    if request.function is test_names_can_not_break_or_change_a_page:
+        return
     monkeypatch.setattr("energysplit.output.figure_style._save_svg", lambda *_: "<svg></svg>")
     monkeypatch.setattr("energysplit.output.figure_style.to_png", lambda *_, **__: b"")
 
@@ -168,7 +170,7 @@ def test_made_up_values_load_or_are_refused_by_name(kind: str, tmp_path: Path, i
     }
     surface = Surface(kind, lambda folder: None, (), readers[kind])
 
-    @settings(max_examples=10_000 if in_full else 50)
+    @settings(max_examples=10_000 if in_full else 30)
     @given(tree=with_values(trees[kind]))
     def check(tree: Any) -> None:
         if kind == "network.json":
@@ -341,6 +343,19 @@ def test_weights_that_are_compressed_are_not_unpacked(tmp_path: Path, monkeypatc
     assert called == []
 
 
+def test_names_can_not_break_or_change_a_page(tmp_path: Path) -> None:
+    odd = ("$\\frac{", "a$b$c^{_", "<script>alert(1)</script>", "\x1b[2J", "x\ny", "../../x", "[a](javascript:b)")
+    prices = [{name: cost(stage + 1.0, name, f"counted: {name}") for name in odd} for stage in range(2)]
+    run = made_up(tmp_path / "run", [(1000.0, 0.5), (2000.0, 0.6)], name="".join(odd), prices=prices)
+    for arguments in (["report", str(run)], ["compare", str(run), "--out", str(tmp_path / "comparison")]):
+        shown = CliRunner().invoke(app, arguments)
+        assert shown.exit_code == 0, shown.output
+    pages = [path for path in tmp_path.rglob("*") if path.suffix in (".html", ".md", ".svg")]
+    assert {path.parent for path in pages} >= {run, run / "figures", tmp_path / "comparison"}
+    assert all("<script>alert" not in path.read_text() for path in pages)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "comparison"}
+
+
 # What would read, write or start something elsewhere
 
 
@@ -453,7 +468,7 @@ def test_the_command_line_says_it_in_a_line(name: str, tmp_path: Path, in_full: 
     surface.make(folder)
     files = sorted({path for pattern in surface.files for path in folder.glob(pattern) if path.is_file()})
     valid = {path: path.read_bytes() for path in files}
-    for number in range(500 if in_full else 4):
+    for number in range(500 if in_full else 3):
         random = Random(f"command line/{name}/{number}")
         path = random.choice(files)
         path.write_bytes(random.choice(surface.changes)(valid[path], random, list(valid.values())))

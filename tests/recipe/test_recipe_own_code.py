@@ -68,7 +68,8 @@ def run_of(folder: Path, **changed: dict[str, Any]) -> Path:
     }
     (run / "recipe.json").write_text(json.dumps(recipe))
     (run / "stages" / "0").mkdir(parents=True)
-    (run / "stages" / "0" / "network.json").write_text("{}")
+    for name in ("network.json", "index.safetensors"):
+        (run / "stages" / "0" / name).write_text("{}")
     return run
 
 
