@@ -36,6 +36,6 @@ class Elsewhere:
                 old = read_json(file)
             except (OSError, ValueError):
                 continue  # somebody else's: whoever runs that experiment is told
-            if isinstance(old, Mapping):
+            if isinstance(old, Mapping) and isinstance(old.get("name"), str):
                 found.append((file.parent, old))
         return found
