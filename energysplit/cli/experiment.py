@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from energysplit.errors import RunError, refusal
+
 if TYPE_CHECKING:
     from energysplit.experiment.plan import Plan
     from energysplit.experiment.results import Results
@@ -77,8 +79,10 @@ def _run(plan: Plan, jobs: int, out: Path, command: str) -> None:
     from energysplit.experiment.runner import Runner
     from energysplit.experiment.signals import Ended
     from energysplit.output.comparison_files import check_folder
+    from energysplit.output.place import check_writable
 
     check_folder(out / "comparison")
+    check_writable(out, "name another folder with --out" if out != plan.folder else "choose other folders with --runs")
     typer.echo(f"{plan.experiment.title}: {len(plan.runs)} runs, {jobs} at a time, in {plan.folder}")
     try:
         outcome = Runner(plan, jobs, _say).run()
@@ -90,6 +94,11 @@ def _run(plan: Plan, jobs: int, out: Path, command: str) -> None:
             err=True,
         )
         raise typer.Exit(130 if interrupted else 128 + ended.number) from None
+    except OSError as error:
+        raise RunError(
+            f"{refusal(error)}, then go on: {command}. Nothing runs any more, and everything up to the last finished "
+            "epoch of each run is kept"
+        ) from error
     for name, lines in outcome.failed.items():
         typer.echo(f"failed: {plan.run(name).title}: {lines[0]}", err=True)
         for line in lines[1:]:
