@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 import threading
@@ -97,6 +98,15 @@ def noting(now: Any, arguments: list[str]) -> None:
     note(growth.loop, "measure_run", "measure")
     note(growth.loop, "write_report", "report")
     command(arguments, figures=True)
+
+
+def profile(arguments: list[str]) -> None:
+    """`energysplit profile` of a small network, with few rounds of short bursts."""
+    from energysplit.measure import alignment, plan
+
+    plan.PlanOptions = functools.partial(plan.PlanOptions, rounds=2, burst_s=0.001, warmup_s=0.001)  # type: ignore[misc]
+    alignment.WIDTHS = (40, 44, 47, 48)
+    command(["profile", "--model", "mlp", "--minutes", "0.02", "--target", "0.001", *arguments])
 
 
 def die_at(folder: str, operation: int, arguments: list[str]) -> None:
