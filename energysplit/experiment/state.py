@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from energysplit.errors import RunError
+from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.recipe import Recipe, changes
 
 JOURNAL_FILE = "journal.jsonl"
@@ -25,7 +26,8 @@ class RunState:
     """A run as it stands.
 
     begun: whether a training, or a stage, is kept there. stages, epochs, seconds: finished ones. test: accuracy of the
-    last finished stage, 0 to 1. finished: whether nothing is left to do.
+    last finished stage, 0 to 1. finished: whether nothing is left to do; not where the run whose sizes it takes has
+    other ones by now, which `energysplit grow` refuses by name.
     """
 
     begun: bool = False
@@ -50,7 +52,7 @@ def state_of(folder: Path, recipe: Recipe) -> RunState:
         epochs=sum(int(line["train"]["epochs"]) for line in lines),
         seconds=sum(float(value) for line in lines for value in line["seconds"].values()),
         test=last["test"]["accuracy"] if last.get("test") else None,
-        finished=ended and written,
+        finished=ended and written and _same_sizes(folder, recipe),
     )
 
 
@@ -82,6 +84,20 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
             f"differ{'s' if len(changed) == 1 else ''}; put the old value back, choose other folders with --runs, or "
             "remove the folder"
         )
+
+
+def _same_sizes(folder: Path, recipe: Recipe) -> bool:
+    """Whether the run whose sizes this one takes, if there is one, still has those it began with."""
+    other = recipe.baseline.sizes_of if recipe.baseline is not None else recipe.growth.sizes_of
+    if other is None:
+        return True
+    try:
+        noted = json.loads((folder / REFERENCE_FILE).read_text(encoding="utf-8"))["sizes_sha256"]
+        lines = _lines(Path(other).expanduser() / JOURNAL_FILE)
+        found = [(line["widths"], {key: price["value"] for key, price in line["prices"].items()}) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return bool(noted == sizes_digest(found))
 
 
 def _lines(journal: Path) -> list[dict[str, Any]]:
