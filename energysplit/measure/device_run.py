@@ -586,12 +586,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures the ONNX networks of a folder with a plan.json.")
     parser.add_argument("folder")
     parser.add_argument("--minutes", type=float, help="begin no group of networks that would end later")
-    parser.add_argument(
-        "--json", action="store_true", help="progress as one JSON line for each network; ends with its input"
-    )
+    parser.add_argument("--json", action="store_true", help="progress as one JSON line for each network")
+    parser.add_argument("--end-with-input", action="store_true", help="end when standard input does; for who starts it")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, stop)
-    if given.json:
+    if given.end_with_input:
         threading.Thread(target=end_with_input, daemon=True).start()
     try:
         run(given.folder, minutes=given.minutes, report=as_json if given.json else say)

@@ -108,7 +108,7 @@ class _Shown:
 
 def _in_process_of_its_own(folder: Path, minutes: float | None, shown: Callable[[dict[str, Any]], None]) -> None:
     # -I: nothing of this environment's paths or variables, as on a device.
-    command = [sys.executable, "-I", str(script_path()), str(folder), "--json"]
+    command = [sys.executable, "-I", str(script_path()), str(folder), "--json", "--end-with-input"]
     if minutes is not None:
         command += ["--minutes", repr(float(minutes))]
     with tempfile.TemporaryFile("w+", errors="replace") as said:

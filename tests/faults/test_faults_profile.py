@@ -88,11 +88,10 @@ def test_a_table_is_the_old_one_or_the_new_one_or_none(table, tmp_path, monkeypa
 
 
 def test_what_measures_ends_with_whoever_started_it(tmp_path):
-    """The script waits for its plan, which never comes; the same in the middle of a network."""
+    """Here it waits for its plan, which never comes."""
     os.mkfifo(tmp_path / "plan.json")
-    script = subprocess.Popen(
-        [sys.executable, str(script_path()), str(tmp_path), "--json"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, str(script_path()), str(tmp_path), "--end-with-input"]
+    script = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     time.sleep(0.5)
     assert script.poll() is None
     assert script.stdin is not None
