@@ -7,6 +7,7 @@ The command line turns `InputError` into exit code 2 and `CheckFailed` into exit
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -86,3 +87,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, of which file, and what can be done about it.
+
+    Example:
+        >>> refusal(OSError(errno.ENOSPC, "No space left on device", "runs/a/journal.jsonl"))
+        'runs/a/journal.jsonl: No space left on device; free some space there'
+    """
+    said = f"{error.filename or 'a file, or the output'}: {error.strerror or error}"
+    return f"{said}; {_REMEDIES.get(error.errno or 0, 'mend that')}"
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it readable and writable"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ESTALE), "put back the folder that was removed or moved"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EIO: "check the disk",
+}

@@ -48,8 +48,8 @@ HEAD = """# Recipes
 A recipe is a TOML file; `energysplit grow RECIPE` runs it. Unknown keys are refused. `extends = "other.toml"` starts
 from another recipe (tables merge, lists replace), `--set key=value` changes a key on the command line, a list item by
 its number: `--set budget.0.limit=2e6`. `module:callable` and `module:Class` import that module, which runs its code: a
-recipe outside the working folder needs `--allow-code` for it ([files-from-others.md](files-from-others.md)). This page is
-written from the schema by `tests/recipe_keys.py`.
+recipe outside the working folder needs `--allow-code` for it ([files-from-others.md](files-from-others.md)). This page
+is written from the schema by `tests/recipe_keys.py`.
 """
 
 

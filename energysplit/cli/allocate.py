@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from energysplit.cli import solving
-from energysplit.cli.arguments import AllowCode
+from energysplit.cli.arguments import AllowCode, file_to_write
 from energysplit.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,16 +81,12 @@ def _write(out: Path, found: dict[str, Any]) -> None:
 
 
 def _checked_out(out: Path, run: Path) -> Path:
-    """The file itself, where links lead; nothing of the run, no folder and no device is written over.
+    """The file itself; nothing of the run is written over.
 
     Raises:
-        InputError: it is one of these, or in a folder that is not there.
+        InputError: it is inside the run, or no file that can be written.
     """
-    file = out.resolve()
-    if file.exists() and not file.is_file():
-        raise InputError(f"--out {out}: is {'a folder' if file.is_dir() else 'no file'}; expected the name of a file")
-    if not file.parent.is_dir():
-        raise InputError(f"--out {out}: no folder {out.parent}; make it first or choose another")
+    file = file_to_write("--out", out)
     if run.resolve() in file.parents:
         raise InputError(f"--out {out}: is inside the run, which is left as it is; choose a file elsewhere")
     return file

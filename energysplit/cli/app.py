@@ -1,6 +1,7 @@
 """The command `energysplit`, and what an error becomes there: one message and an exit code.
 
-0 done; 1 a check of the run failed; 2 the input was wrong; 130 interrupted; 141 nobody reads the output any more.
+0 done; 1 a check of the run failed, or a process of it was lost; 2 the input was wrong, or the disk refused a file;
+130 interrupted; 141 nobody reads the output any more.
 Anything else that goes wrong is a bug of ours and keeps its traceback.
 """
 
@@ -8,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from energysplit.cli import allocate, compare, env, experiment, export, frontier, grow, price, profile, report
-from energysplit.errors import CheckFailed, InputError, SolverFailed
+from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, refusal
 
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
@@ -40,16 +42,37 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            typer.echo(f"error: {_short(str(error))}", err=True)
+            _tell(f"error: {_short(str(error))}")
             raise typer.Exit(WRONG_INPUT) from None
         except (CheckFailed, SolverFailed) as error:
-            typer.echo(f"check failed: {_short(str(error))}", err=True)
+            _tell(f"check failed: {_short(str(error))}")
+            raise typer.Exit(CHECK_FAILED) from None
+        except EnergysplitError as error:
+            _tell(f"error: {_short(str(error))}")
             raise typer.Exit(CHECK_FAILED) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            _tell("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise typer.Exit(NO_READER) from None
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """The whole command line, help included.
+
+        Raises:
+            SystemExit: with the exit code.
+        """
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            _tell(f"error: {refusal(error)}")
+            raise SystemExit(WRONG_INPUT) from None
+
+
+def _tell(text: str) -> None:
+    """Say what went wrong. Where that goes to a file on a full disk, the exit code alone says it."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 app = typer.Typer(

@@ -10,6 +10,8 @@ import typer
 from energysplit.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from energysplit.growth.solve_again import GivenBudget
     from energysplit.types import GroupBound
 
@@ -90,3 +92,21 @@ def given_multiple(text: str) -> int | str:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--multiple-of {text}: expected a whole number of at least 1, or auto")
     return int(text)
+
+
+def file_to_write(option: str, file: Path) -> Path:
+    """The file itself, where links lead: a new one or a plain file, in a folder that can be written; before any work.
+
+    Raises:
+        InputError: it is a folder or a device, or its folder is not there or can't be written.
+    """
+    from energysplit.output.place import check_writable
+
+    found = file.resolve()
+    if found.exists() and not found.is_file():
+        what = "a folder" if found.is_dir() else "no file"
+        raise InputError(f"{option} {file}: is {what}; expected the name of a file")
+    if not found.parent.is_dir():
+        raise InputError(f"{option} {file}: no folder {file.parent}; make it first or choose another")
+    check_writable(found.parent, f"choose another file with {option}")
+    return found

@@ -26,8 +26,10 @@ def compare(
     from energysplit.output.comparison_content import summary
     from energysplit.output.comparison_doubts import compared
     from energysplit.output.comparison_files import check_folder, write_comparison
+    from energysplit.output.place import check_writable
 
     check_folder(out)
+    check_writable(out, "name another folder with --out")
     found = compared([read_run(run) for run in runs], provider or ())
     path = write_comparison(out, found)
     for warning in found.warnings:

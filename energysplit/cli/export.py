@@ -18,15 +18,14 @@ def export(
     allow_code: AllowCode = False,
 ) -> None:
     """Export the last stage's network to ONNX, and compare it in ONNX Runtime."""
+    from energysplit.cli.arguments import file_to_write
     from energysplit.cli.run_folder import check_code, last_stage, load_stage
-    from energysplit.errors import InputError
 
     stage = last_stage(run)
     if not allow_code:
         check_code(run)
     path = out or run / "model.onnx"
-    if not path.parent.is_dir():
-        raise InputError(f"--out {path}: no folder {path.parent}; make it first or choose another")
+    file_to_write("--out", path)
     from energysplit.output.onnx_export import export_with_parity
 
     parity = export_with_parity(load_stage(run, stage), path)

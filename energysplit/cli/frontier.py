@@ -41,6 +41,9 @@ def frontier(
     if points < 2:
         raise InputError(f"--points {points}: a whole number of at least 2 expected")
     saved = solving.saved_stage(run, stage, allow_code)
+    from energysplit.output.place import check_writable
+
+    check_writable(run / "figures", "its figures are written into the run folder")
     from energysplit.allocation.frontier import frontier as frontiers
     from energysplit.cli.console import console
     from energysplit.cli.progress import progress

@@ -31,10 +31,15 @@ def grow(
     ] = False,
     allow_code: AllowCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+    end_with_input: Annotated[
+        bool, typer.Option("--end-with-input", hidden=True, help="End when standard input does; for who starts runs.")
+    ] = False,
 ) -> None:
     """Grow a network as a recipe says: train, index, allocate, split, again and again."""
-    from energysplit.cli.processes import one_voice
+    from energysplit.cli.processes import follow_input, one_voice
 
+    if end_with_input:
+        follow_input()
     with one_voice():
         _grow(recipe, run, resume, set_ or [], dry_run, quiet, allow_code)
 

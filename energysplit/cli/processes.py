@@ -1,18 +1,19 @@
-"""One voice where a launcher runs a command as several processes: each thing is said once, and none is left waiting."""
+"""Commands that are not alone: one voice where a launcher runs several processes, and an end where the starter ends."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import typer
 
-from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed
+from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, refusal
 
 
 def speaks() -> bool:
@@ -50,8 +51,10 @@ def one_voice() -> Iterator[None]:
         if not processes.relayed(error) and processes.first_to_say(str(error)):
             words = "check failed" if isinstance(error, CheckFailed | SolverFailed) else "error"
             typer.echo(f"{words}: {error}", err=True)
-    except OSError as error:  # a full disk, say; the others were told
-        typer.echo(f"error: {error}", err=True)
+    except OSError as error:  # the output goes to a full disk, say
+        code = 2
+        with suppress(OSError):
+            typer.echo(f"error: {refusal(error)}", err=True)
     except Exception:  # a bug of ours
         traceback.print_exc()
     if speaks():
@@ -63,6 +66,23 @@ def one_voice() -> Iterator[None]:
         except BrokenPipeError:
             code = 141
     os._exit(code)
+
+
+def follow_input() -> None:
+    """End this process, as by SIGTERM, when its standard input ends: whoever started it is gone, by kill -9 perhaps."""
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        with suppress(OSError):
+            print(
+                "ended: the process that started this run is gone; it goes on with --resume",
+                file=sys.stderr,
+                flush=True,
+            )
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _several() -> bool:

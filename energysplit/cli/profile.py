@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energysplit.cli.arguments import AllowCode
-from energysplit.errors import InputError
+from energysplit.errors import InputError, RunError, refusal
 
 if TYPE_CHECKING:
     from energysplit.costs.table import CostTable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mobilenet_v1"
 TABLES = Path("cost_tables")
+ANOTHER = "choose another folder with --out"
 
 
 def profile(
@@ -72,6 +73,8 @@ def profile(
         typer.echo(draft(), nl=False)
         return
     from energysplit import hardware
+    from energysplit.cli.arguments import file_to_write
+    from energysplit.output.place import check_writable, held
 
     command = shlex.join(["energysplit", *sys.argv[1:]])
     if import_ is not None:
@@ -79,17 +82,24 @@ def profile(
         return
     device = hardware.load(profile) if profile is not None else hardware.this_machine()
     folder = out or TABLES / device.name
+    # Before the models are made, which takes longer.
     if kit is None:
-        _check_here(device, energy)  # before the models are made, which takes longer
+        _check_here(device, energy)
+        check_writable(folder, ANOTHER)
+    else:
+        file_to_write("--kit", kit)
     wanted = _families(for_ or [], model or [], image, widths, allow_code)
     if kit is not None:
         _write_kit(kit, wanted, device, networks)
         return
     try:
-        _measure(folder, wanted, device, minutes, target / 100, energy, quiet, command)
+        with held(folder, ANOTHER):
+            _measure(folder, wanted, device, minutes, target / 100, energy, quiet, command)
     except KeyboardInterrupt:
         typer.echo(f"interrupted: what was measured is in {folder}; to continue: {command}", err=True)
         raise typer.Exit(130) from None
+    except OSError as error:
+        raise RunError(f"{refusal(error)}; what was measured is in {folder}; to continue: {command}") from error
 
 
 def _check_here(device: HardwareProfile, energy: bool) -> None:
@@ -203,11 +213,14 @@ def _write_kit(path: Path, wanted: list[Family], device: HardwareProfile, count:
 def _import(path: Path, out: Path | None, device: str | None, command: str) -> None:
     """Makes the table of a kit's results, of the device the kit was made for unless another is named."""
     from energysplit.measure.profiling import imported, write_tables
+    from energysplit.output.place import held
 
     results, known, widths, said = imported(path)
     folder = out or TABLES / (device or said.get("device", path.stem))
     precision = said.get("precision", "fp32")
-    _show(write_tables(folder, [results], known, command=command, precision=precision, widths=widths), folder)
+    with held(folder, ANOTHER):
+        tables = write_tables(folder, [results], known, command=command, precision=precision, widths=widths)
+    _show(tables, folder)
 
 
 def _show(tables: dict[str, CostTable], folder: Path) -> None:

@@ -16,8 +16,10 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN"
     recipe = run_folder.recipe(run)
     from energysplit.growth import journal
     from energysplit.output.onnx_export import read_parity
+    from energysplit.output.place import check_writable
     from energysplit.output.report import write_report
 
+    check_writable(run, "the report is written into the run folder")
     records = journal.read(run / "journal.jsonl")
     if not records:
         raise RunError(f"{run / 'journal.jsonl'}: no finished stage yet; run `energysplit grow` with --resume first")

@@ -249,7 +249,10 @@ def _provenance(path: Path, cost: str) -> Provenance:
         raise InputError(f"{path}: no valid TOML: {error}") from error
     section = found.get(cost)
     if not isinstance(section, dict):
-        raise InputError(f"{path}: no section [{cost}]; {nearest(cost, found)}")
+        raise InputError(
+            f"{path}: no section [{cost}]; {nearest(cost, found)}. Where its writing was cut short, "
+            "'energysplit profile' writes it again from what it has measured"
+        )
     try:
         provenance = Provenance.model_validate(section)
     except ValidationError as error:

@@ -31,13 +31,16 @@ Start = Callable[[Run, Path, Path, bool], Process]
 
 
 class GroupProcess:
-    """A command in a group of processes of its own: Ctrl-C on the terminal reaches it through us only, and once."""
+    """A command in a group of processes of its own: Ctrl-C on the terminal reaches it through us only, and once.
+
+    It is never sent anything, but its input ends when this process does, however that ends; see `--end-with-input`.
+    """
 
     def __init__(self, command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -46,7 +49,10 @@ class GroupProcess:
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
-        return self._process.poll()
+        code = self._process.poll()
+        if code is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        return code
 
     def stop(self, how: signal.Signals) -> None:
         """Send a signal to the whole group; after the command's end only SIGKILL, to what it has left behind."""
@@ -63,7 +69,7 @@ def start_process(run: Run, recipe: Path, log: Path, resume: bool) -> Process:
     """
     safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
     command = [sys.executable, *safe, "-m", "energysplit", "grow", str(recipe), "--run", str(run.folder)]
-    command.append("--allow-code")
+    command += ["--allow-code", "--end-with-input"]
     environment = {"OMP_NUM_THREADS": str(run.recipe.run.threads or 1), **os.environ}
     return GroupProcess([*command, "--resume"] if resume else command, log, environment)
 

@@ -21,6 +21,7 @@ from energysplit.experiment.recipe_file import as_toml, write_recipe
 from energysplit.experiment.signals import Signals
 from energysplit.experiment.state import RunState, check_run, seed_trained, state_of
 from energysplit.output.numbers import duration, percent
+from energysplit.output.place import check_writable
 
 RECIPES, LOGS = "recipes", "logs"
 PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
@@ -68,6 +69,7 @@ class Runner:
             RunError: a folder holds a run of another recipe, or can't be written; nothing was started.
             RecipeError: a recipe can't be written as TOML; nothing was started.
             Ended: the process was told to end; nothing it started runs any more.
+        OSError: the disk refused a recipe or a log; nothing it started runs any more.
         """
         for run in self.plan.runs:
             check_run(run.title, run.folder, run.recipe)
@@ -87,7 +89,7 @@ class Runner:
         return self.outcome
 
     def _check_writable(self) -> None:
-        """Refuse folders that can't be made, and names too long for a file.
+        """Refuse folders that can't be made or written, and names too long for a file.
 
         Raises:
             RunError: recipes or logs can't be written.
@@ -95,6 +97,7 @@ class Runner:
         try:
             for name in (RECIPES, LOGS):
                 (self.plan.folder / name).mkdir(parents=True, exist_ok=True)
+                check_writable(self.plan.folder / name, "choose other folders with --runs")
                 for run in self.plan.runs:
                     (self.plan.folder / name / f"{run.name}.toml").is_file()
         except OSError as error:

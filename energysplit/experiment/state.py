@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from energysplit.errors import RunError
+from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
 
@@ -29,6 +30,10 @@ class _Test(BaseModel):
     accuracy: float
 
 
+class _Price(BaseModel):
+    value: float
+
+
 class _Line(BaseModel):
     """Of a journal's line what counts here; what else it holds is not read."""
 
@@ -37,6 +42,8 @@ class _Line(BaseModel):
     test: _Test | None = None
     stopped: str = ""
     seconds: dict[str, float]
+    widths: dict[str, int]
+    prices: dict[str, _Price]
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class RunState:
     """A run as it stands.
 
     begun: whether a training, or a stage, is kept there. stages, epochs, seconds: finished ones. test: accuracy of the
-    last finished stage, 0 to 1. finished: whether nothing is left to do.
+    last finished stage, 0 to 1. finished: whether nothing is left to do; not where the run whose sizes it takes has
+    other ones by now, which `energysplit grow` refuses by name.
     """
 
     begun: bool = False
@@ -69,7 +77,7 @@ def state_of(folder: Path, recipe: Recipe) -> RunState:
         epochs=sum(line.train.epochs for line in lines),
         seconds=sum(value for line in lines for value in line.seconds.values()),
         test=last.test.accuracy if last.test else None,
-        finished=ended and written,
+        finished=ended and written and _same_sizes(folder, recipe),
     )
 
 
@@ -101,6 +109,20 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
             f"differ{'s' if len(changed) == 1 else ''}; put the old value back, choose other folders with --runs, or "
             "remove the folder"
         )
+
+
+def _same_sizes(folder: Path, recipe: Recipe) -> bool:
+    """Whether the run whose sizes this one takes, if there is one, still has those it began with."""
+    other = recipe.baseline.sizes_of if recipe.baseline is not None else recipe.growth.sizes_of
+    if other is None:
+        return True
+    try:
+        noted = read_json(folder / REFERENCE_FILE)["sizes_sha256"]
+        lines = _lines(Path(other).expanduser() / JOURNAL_FILE)
+        found = [(line.widths, {key: price.value for key, price in line.prices.items()}) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(noted == sizes_digest(found))
 
 
 def _lines(journal: Path) -> list[_Line]:

@@ -15,7 +15,6 @@ What stage N + 1 starts from is not stored: it follows, bit for bit, from `stage
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,13 +24,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from energysplit.errors import CheckpointError, RunError
+from energysplit.errors import CheckpointError, RunError, refusal
 from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output import checkpoint
 from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
+from energysplit.output.place import Held, held
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
@@ -67,6 +67,7 @@ class RunFolder:
         self.path = path
         self.seed_module = seed_module
         self.journal = path / journal.JOURNAL_FILE
+        self._held: Held | None = None
 
     def stage(self, number: int) -> Path:
         """Folder of a finished stage."""
@@ -74,25 +75,12 @@ class RunFolder:
 
     @contextmanager
     def opened(self, recipe: Recipe, resume: bool) -> Iterator[None]:
-        """The folder made or checked, and locked against a second run.
+        """The folder made or checked, and locked against a second run; to it alone is written until the end.
 
         Raises:
             RunError: it holds another run or other files, is in use, or can't be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise RunError(
-                f"run folder {self.path} can't be written: {error.strerror}; choose another with --run"
-            ) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(
-                    f"run folder {self.path} is in use by another run; wait for it or choose another"
-                ) from error
+        with held(self.path, "choose another run folder with --run") as self._held:
             # Checked once more, now that no other run can change it.
             check_folder(self.path, recipe, resume)
             # The recipe first: it is what makes the folder a run.
@@ -102,10 +90,24 @@ class RunFolder:
                 write_environment(self.path)
             yield
 
+    def check_place(self) -> None:
+        """Nothing, if the folder is still the one that was opened; to be asked before it is written to.
+
+        Raises:
+            RunError: it was removed, moved or replaced.
+        """
+        assert self._held is not None
+        self._held.check()
+
     def recover(self) -> tuple[list[GrowthRecord], list[str]]:
         """The finished stages whose journal line and files are whole, and what was found damaged.
 
-        From the first damaged stage on, lines are removed from the journal; those stages are run again.
+        From the first damaged stage on, lines are removed from the journal; those stages are run again. A file that is
+        there but can't be read is no damage.
+
+        Raises:
+            RunError: there are stages but no journal.
+            OSError: the disk refused a file.
         """
         if not self.journal.exists() and self.stage(1).exists():
             raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
@@ -134,16 +136,16 @@ class RunFolder:
             OPTIMISER_FILE: record.optimiser_sha256,
             INDEX_FILE: record.index_sha256,
         }
-        for name, digest in stated.items():
-            file = self.stage(record.stage) / name
-            try:
+        try:
+            for name, digest in stated.items():
+                file = self.stage(record.stage) / name
                 if digest and sha256_of(file) != digest:
                     return f"{file} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
-            except OSError as error:
-                return f"{file}: {error.strerror}"
-        try:
             net, _, _ = self.load_stage(record.stage)
+        except FileNotFoundError as error:
+            return f"{error.filename}: {error.strerror}"
         except CheckpointError as error:
+            _check_read(error)
             return str(error)
         if net.widths != record.widths:
             return f"{self.stage(record.stage)} has other widths than the journal says"
@@ -189,7 +191,11 @@ class RunFolder:
             save_tensors(folder / OPTIMISER_FILE, state.optimiser, facts)
 
     def load_progress(self, stage: int) -> tuple[TrainingState | None, str]:
-        """The training in progress of `stage`, or None, and what was found damaged ("" if nothing)."""
+        """The training in progress of `stage`, or None, and what was found damaged ("" if nothing).
+
+        Raises:
+            OSError: the disk refused a file; that is no damage.
+        """
         folder = self.path / "progress"
         recover_folder(folder)
         if not folder.exists():
@@ -207,8 +213,37 @@ class RunFolder:
             average = load_tensors(folder / AVERAGE_FILE, digest)[0] if digest else {}
             plateau = Plateau(**facts.get("plateau", {}))
             return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"], average, plateau), ""
-        except (OSError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
+            _check_read(error)
             return None, f"{folder}: the training in progress can't be read ({error})"
+
+
+def _check_read(error: Exception) -> None:
+    """Nothing, if what can't be read is missing or damaged.
+
+    Raises:
+        OSError: it is there, but the disk refused it: to make it again would throw away what may be whole.
+    """
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        raise cause
+
+
+@contextmanager
+def kept(run: Path) -> Iterator[None]:
+    """Turns what the operating system refuses during a run (a full disk, say) into an error that says how to go on.
+
+    Raises:
+        RunError: it refused something; all that was finished before is as it was.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of the terminal, which is no matter of the run
+        raise
+    except OSError as error:
+        raise RunError(
+            f"{refusal(error)}, then go on with --resume; everything up to the last finished epoch is in {run}"
+        ) from error
 
 
 def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from energysplit.errors import CheckFailed, RunError
 from energysplit.growth import journal, stage
 from energysplit.growth.evaluation import evaluated
-from energysplit.growth.folder import RunFolder, TrainingState, check_folder
+from energysplit.growth.folder import RunFolder, TrainingState, check_folder, kept
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
 from energysplit.growth.setup import Setup, cost_record, prepare
@@ -51,6 +51,7 @@ def grow(
 
     Raises:
         InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
+        RunError: the disk is full, say, or the folder is gone; what was finished before is as it was.
         CheckFailed: a check of the run failed; stages before it are intact.
         ProcessLost: of several processes one ended; what it did is in the folder.
     """
@@ -61,7 +62,7 @@ def grow(
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     check_folder(path, recipe, resume)
-    with watched(path):
+    with watched(path), kept(path):
         return _grow(recipe, path, resume, progress)
 
 
@@ -107,6 +108,7 @@ def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> Growt
                 records.append(record)
 
         def finish() -> GrowthResult:
+            folder.check_place()
             try:
                 parity = _export(folder, recipe, records, progress)
             except CheckFailed:
@@ -173,6 +175,7 @@ def _run_stage(
 
     def write(state: TrainingState) -> None:
         assert state.train is not None
+        folder.check_place()
         curves.epoch(state.train, state.plateau)
         folder.save_progress(state)
 
@@ -200,6 +203,7 @@ def _run_stage(
 
     def keep() -> GrowthRecord:
         assert trained.train is not None
+        folder.check_place()
         record = GrowthRecord(
             stage=state.stage,
             widths=net.widths,

@@ -6,7 +6,6 @@ other sizes than it began with would not end where it was going, so it notes the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,11 +18,10 @@ from energysplit.errors import RecipeError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output.atomic import write_text
+from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_json
 from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
 from energysplit.types import CostProvider, CostRecord, GrowthRecord
-
-REFERENCE_FILE = "reference.json"
 
 _SAME_PRICE = 1e-9  # relative: the journal holds prices to the last bit, a table in another file may round
 
@@ -99,11 +97,9 @@ class Reference:
             RunError: the run was started with other sizes, or the note can't be read.
         """
         file = run / REFERENCE_FILE
-        sizes = [
-            {"widths": record.widths, "prices": {name: price.value for name, price in record.prices.items()}}
-            for record in self.records
-        ]
-        digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).hexdigest()
+        digest = sizes_digest(
+            (record.widths, {name: price.value for name, price in record.prices.items()}) for record in self.records
+        )
         if not file.exists():
             write_text(file, json.dumps({"run": str(self.run), "sizes_sha256": digest}, indent=2) + "\n")
             return
@@ -114,7 +110,7 @@ class Reference:
         if old != digest:
             raise RunError(
                 f"run folder {run} was started with other sizes than {self.run} has now ({REFERENCE_FILE}); put that "
-                "run back, or choose another folder with --run"
+                "run back, remove this folder, or choose another with --run"
             )
 
 

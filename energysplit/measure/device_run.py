@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any, Callable, Dict, List  # noqa: UP035 (the file runs on 3.8)
 
@@ -525,12 +526,18 @@ def replace(path: str, header: dict[str, str], rows: list[Row]) -> None:
 
 
 def append(path: str, rows: list[Row]) -> None:
-    """Add rows with a single write, flushed to the disk."""
+    """Add rows with a single write, flushed to the disk; a disk that refuses them keeps those before."""
     with open(path, "ab", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
         data = lines_of(rows).encode()
-        if file.write(data) != len(data):
-            raise OSError(f"{path}: a part of the rows was written only; is the disk full?")
-        os.fsync(file.fileno())
+        try:
+            while data:  # once, but for a disk that gets full: it takes a part, and refuses the rest
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(size)
+            error.filename = path
+            raise
 
 
 def lines_of(rows: list[Row]) -> str:
@@ -570,18 +577,31 @@ def stop(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def end_with_input() -> None:
+    """End, as by a polite kill, when the input does: whoever holds its other end is gone."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit code: 0 done or time is up, 2 wrong plan, 130 interrupted."""
+    """The command line; the exit code: 0 done or time is up, 2 wrong plan or a full disk, 130 interrupted."""
     parser = argparse.ArgumentParser(description="Measures the ONNX networks of a folder with a plan.json.")
     parser.add_argument("folder")
     parser.add_argument("--minutes", type=float, help="begin no group of networks that would end later")
     parser.add_argument("--json", action="store_true", help="progress as one JSON line for each network")
+    parser.add_argument("--end-with-input", action="store_true", help="end when standard input does; for who starts it")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, stop)
+    if given.end_with_input:
+        threading.Thread(target=end_with_input, daemon=True).start()
     try:
         run(given.folder, minutes=given.minutes, report=as_json if given.json else say)
     except PlanError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or given.folder}: {error.strerror}; the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: finished groups are in results.csv; the same command goes on", file=sys.stderr)

@@ -108,13 +108,19 @@ class _Shown:
 
 def _in_process_of_its_own(folder: Path, minutes: float | None, shown: Callable[[dict[str, Any]], None]) -> None:
     # -I: nothing of this environment's paths or variables, as on a device.
-    command = [sys.executable, "-I", str(script_path()), str(folder), "--json"]
+    command = [sys.executable, "-I", str(script_path()), str(folder), "--json", "--end-with-input"]
     if minutes is not None:
         command += ["--minutes", repr(float(minutes))]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         # In a session of its own, Ctrl-C reaches this process alone, which then stops the script, once.
+        # Nothing is ever sent: the script ends when its input does, so that it never outlives this process.
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=os.name == "posix"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            start_new_session=os.name == "posix",
         )
         assert process.stdout is not None
         try:
@@ -146,3 +152,5 @@ def _stop(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

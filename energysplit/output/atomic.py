@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from energysplit.errors import CheckpointError
@@ -27,52 +27,59 @@ def write_bytes(path: Path | str, data: bytes) -> Path:
     """The path, holding `data`; a reader or a kill at any moment finds the old content or the new, never a part.
 
     A kill can leave a file `.NAME.*.partial` in the same folder, which nothing reads. An error of the disk (full,
-    read-only) removes it, leaves the old content and is raised as the `OSError` it is.
+    read-only) removes it, leaves the old content and is raised as the `OSError` it is, with the path in it.
     """
     path = Path(path)
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner can read; results are meant to be shared like any other file.
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with naming(path):
+        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes files that only their owner can read; results are meant to be shared like any other file.
+            os.chmod(partial, 0o666 & ~_umask())
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                os.unlink(partial)
+            raise
+        sync_folder(path.parent)
     return path
 
 
 def append_line(path: Path | str, line: str) -> None:
     """Add one line to a file with a single write, then flush it to the disk.
 
-    A kill leaves the file with or without the line; a power failure can leave a part of it, which has no newline at
-    its end: the next call refuses such a file rather than joining two lines.
+    A kill leaves the file with or without the line, and so does a disk that refuses it; a power failure can leave a
+    part of it, which has no newline at its end: the next call refuses such a file rather than joining two lines.
 
     Raises:
         ValueError: `line` holds a newline.
         CheckpointError: the file ends in the middle of a line.
-        OSError: the disk took a part of the line only.
+        OSError: the disk did not take the line.
     """
     path = Path(path)
     if "\n" in line or "\r" in line:
         raise ValueError(f"one line expected, given {line!r}")
     data = f"{line}\n".encode()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            raise CheckpointError(f"{path} ends in the middle of a line; remove its last line, then go on")
-        if (written := os.write(descriptor, data)) != len(data):
-            raise OSError(f"{path}: {written} of {len(data)} bytes of a line written; is the disk full?")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if not size:
-        sync_folder(path.parent)
+    with naming(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                raise CheckpointError(f"{path} ends in the middle of a line; remove its last line, then go on")
+            try:
+                while data:  # once, but for a disk that gets full: it takes a part, and refuses the rest
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+        if not size:
+            sync_folder(path.parent)
 
 
 @contextmanager
@@ -140,6 +147,16 @@ def sha256_of(path: Path | str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts a path in errors of the operating system: without one, or with a temporary name, they help nobody."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ def check_folder(folder: Path) -> None:
     """Nothing, if a comparison may be written to a folder: it is new or empty, or holds an earlier comparison only.
 
     Raises:
-        RunError: it holds something else, or is a file.
+        RunError: it holds something else, is a file, or can't be read.
     """
     advice = "expected a new folder or that of an earlier comparison; name one with --out"
     try:

@@ -203,6 +203,8 @@ def _program(module: nn.Module, images: Tensor) -> Any:
             )
             assert program is not None
             return program.model_proto
+        except OSError:  # of the disk, which is no fault of the exporter
+            raise
         except Exception as error:
             # The exporter's errors share no base but Exception; its own words are all there is to go by.
             detail = f"{error}\n{chatter.getvalue()}".strip().splitlines()

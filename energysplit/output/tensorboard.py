@@ -9,13 +9,17 @@ hides all later ones of the processes before it (purge_step), so that none is mi
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from energysplit.errors import MissingExtra
+from energysplit.output.atomic import naming
 from energysplit.train.plateau import Plateau
 from energysplit.types import GrowthRecord, TrainRecord
 
@@ -46,7 +50,7 @@ class Curves:
     def __init__(self, folder: Path | None, records: Sequence[GrowthRecord] = ()) -> None:
         self._folder = folder
         self._before = sum(record.train.epochs for record in records)
-        self._writers: dict[str, Any] = {}
+        self._files: dict[str, _EventFile] = {}
 
     def __enter__(self) -> Curves:
         """The curves themselves."""
@@ -56,9 +60,9 @@ class Curves:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes the files."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
     def epoch(self, train: TrainRecord, plateau: Plateau) -> None:
         """Add the last epoch of a training, and its validation loss where the training looks at that."""
@@ -86,10 +90,49 @@ class Curves:
         """Add points at a step; they are on disk when this returns."""
         if self._folder is None:
             return
-        if part not in self._writers:
-            from torch.utils.tensorboard import SummaryWriter
+        if part not in self._files:
+            self._files[part] = _EventFile(self._folder / part, step)
+        self._files[part].add(values, step)
 
-            self._writers[part] = SummaryWriter(str(self._folder / part), purge_step=step)
-        for name, value in values.items():
-            self._writers[part].add_scalar(name, value, step)
-        self._writers[part].flush()
+
+class _EventFile:
+    """A new file of points in a folder.
+
+    The package's own writer has a thread of its own, in which an error of the disk ends with a traceback.
+
+    Args:
+        folder: made if it is not there.
+        first: the first step to come; points from there on in earlier files are hidden.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Files are read in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / name
+        self._file = self._path.open("xb")
+        self._records = RecordWriter(self._file)
+        for event in (
+            Event(wall_time=time.time(), file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)),
+        ):
+            self._records.write(event.SerializeToString())
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Add a point of each tag at a step; they are on disk when this returns."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        with naming(self._path):
+            self._records.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):  # of points that were not written, which was raised before
+            self._file.close()

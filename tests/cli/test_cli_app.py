@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -60,6 +62,16 @@ def test_an_option_without_its_value_is_exit_2():
         (CheckFailed("outputs differ"), 1, "check failed: outputs differ\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (BrokenPipeError(), 141, ""),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/a"),
+            2,
+            "error: runs/a: No space left on device; free some space there\n",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a"),
+            2,
+            "error: a: Permission denied; make it readable and writable\n",
+        ),
     ],
 )
 def test_errors_become_one_message_and_an_exit_code(monkeypatch, error, code, message):
@@ -85,3 +97,12 @@ def test_a_reader_that_leaves_early_is_no_error():
     head.wait()
     done = subprocess.run([*MAIN, "price", "mlp"], stdout=head.stdin, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_output_to_a_full_disk_is_an_error_of_one_line(argument):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MAIN, argument], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: a file, or the output: No space left on device; free some space there\n"

@@ -85,7 +85,7 @@ def test_a_failure_is_told_at_the_end_with_its_log(tmp_path: Path, monkeypatch: 
     recipe, run = folder / "recipes" / "grown-seed0.toml", folder / "grown-seed0"
     assert stderr.splitlines()[:3] == [
         f"failed: grown, seed 0: exit code 2; {folder / 'logs' / 'grown-seed0.log'} ends:",
-        f"  threads 1 -m energysplit grow {recipe} --run {run}",
+        f"  threads 1 -m energysplit grow {recipe} --run {run} --end-with-input",
         "  error: no such data",
     ]
     assert "failed: Top k (vanilla), seed 0" in stderr

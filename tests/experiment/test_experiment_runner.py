@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -69,6 +71,28 @@ def test_runs_share_stage_0_and_end_as_if_each_had_trained_it(tmp_path: Path, mo
     changed = tiny_plan(tmp_path, FOLLOWING, seeds=[1], overrides=["index.images=64"])
     with pytest.raises(RunError, match=r"grown, seed 1: its run in .* another recipe: index\.images differs; put the"):
         Runner(changed, 1, lines.append, must_not_start, poll_s=0).run()
+
+
+def test_a_finished_run_is_not_when_its_reference_was_grown_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny_plan(tmp_path, FOLLOWING, seeds=[0])
+    start, lines = grown_here(monkeypatch), []
+    scratch, grown = plan.run("scratch-seed0"), plan.run("grown-seed0")
+    assert Runner(plan, 1, lines.append, start, poll_s=0).run().failed == {}
+    shutil.rmtree(grown.folder)
+    assert not state_of(scratch.folder, scratch.recipe).finished, "what it follows is gone"
+    assert Runner(plan, 1, lines.append, start, poll_s=0).run().failed == {}, "grown again to the same sizes"
+
+    shutil.rmtree(grown.folder)
+    growth.grow(grown.recipe, run_dir=grown.folder, overrides=["seed=7"])
+    (grown.folder / "recipe.json").write_text(json.dumps(grown.recipe.resolved()))
+    assert journal(grown.folder)[-1]["widths"] != read_run(scratch.folder).records[-1].widths
+    (text, *_), *more = Runner(plan, 1, lines.append, start, poll_s=0).run().failed.values()
+    assert not more
+    assert "exit code 1" in text
+    said = (plan.folder / "logs" / "scratch-seed0.log").read_text()
+    assert f"{scratch.folder} was started with other sizes than {grown.folder} has now" in said
 
 
 def test_a_failed_run_takes_only_its_followers_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,7 @@ def test_a_killed_process_ends_the_run_and_resume_finishes_it(runs, tmp_path):
 @pytest.mark.parametrize(
     ("what", "codes", "message"),
     [
-        ("full", [1, 1], "error: [Errno 28] No space left on device"),
+        ("full", [2, 1], "No space left on device; free some space there, then go on with --resume"),
         ("changed", [1, 1], "check failed: the split network's outputs differ by 0.5"),
         ("unreadable", [1, 2], "error: image 7 can't be read"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -54,9 +55,10 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_failed_write_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = atomic.write_text(tmp_path / "a.txt", "old")
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
+        with pytest.raises(OSError, match="disk full") as caught:
             atomic.write_text(path, "new")
+    assert caught.value.filename == str(path), "not the name of a temporary file, nor none"
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
@@ -76,6 +78,28 @@ def test_append_line_refuses_to_join_a_torn_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"journal\.jsonl ends in the middle of a line"):
         atomic.append_line(path, "next")
     assert path.read_text() == '{"stage": 0}\n{"sta'
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_refused_line_leaves_the_lines_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    atomic.append_line(path, "one")
+    write, taken = os.write, []
+
+    def refuse(descriptor: int, data: bytes = b"") -> int:
+        """A part of the line is taken first, as a disk that gets full does."""
+        if call == "write" and not taken:
+            taken.append(data)
+            return write(descriptor, data[:2])
+        raise OSError(errno.ENOSPC, "disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(OSError, match=r"disk full: .*journal\.jsonl"):
+            atomic.append_line(path, "two")
+    assert path.read_text() == "one\n"
+    atomic.append_line(path, "two")
+    assert path.read_text() == "one\ntwo\n"
 
 
 def test_sha256_of(tmp_path: Path) -> None:
