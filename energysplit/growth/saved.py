@@ -82,6 +82,8 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
     index_file = folder / INDEX_FILE
     index = load_index(index_file)
     check_index(index, net, str(index_file))
+    if number and not file.exists():
+        raise CheckpointError(f"{file} is missing; a run's journal is expected there")
     if len(records) <= number and (damage or len(records) < number):
         # An unfinished run may have no line of its last stage yet.
         raise CheckpointError(damage or f"{file}: ends before stage {number - 1}, which {run / 'stages'} holds")

@@ -15,11 +15,12 @@ import pytest
 
 from energysplit import growth
 from energysplit.growth import journal
-from energysplit.output import plots
+from energysplit.output import comparison_compute, plots
 from energysplit.output.atomic import write_text
+from energysplit.output.comparison import ComparedRun
 from energysplit.output.report_content import report_document
 from energysplit.output.report_markdown import to_markdown
-from energysplit.types import GrowthRecord
+from energysplit.types import GrowthRecord, TrainRecord
 
 JOURNAL = Path(__file__).resolve().parents[1] / "growth" / "journal_before_kinds.jsonl"
 WARM_UP = 50
@@ -29,7 +30,8 @@ WARM_UP = 50
 def records(stages: int) -> list[GrowthRecord]:
     """A long growth's journal, made up from one line."""
     (line,) = journal.read(JOURNAL)
-    return [GrowthRecord(**{**dict(line), "stage": stage}) for stage in range(stages)]
+    train = TrainRecord(**{**dict(line.train), "images": 1000})
+    return [GrowthRecord(**{**dict(line), "train": train, "stage": stage}) for stage in range(stages)]
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and open files are read from Linux")
@@ -90,6 +92,17 @@ def test_a_journal_is_read_in_one_pass(tmp_path, monkeypatch, in_full):
     assert gc.isenabled()
 
 
+def test_what_a_long_run_has_spent_is_added_up_once(monkeypatch):
+    added = []
+    training = comparison_compute._training
+    monkeypatch.setattr(comparison_compute, "_training", lambda record: added.append(record) or training(record))
+    run = ComparedRun("long", {}, tuple(records(300)))
+    spent = [run.compute_to(stage) for stage in range(300)]
+    assert len(added) == 300
+    assert spent[-1] == pytest.approx(300 * spent[0] + 299 * (spent[1] - 2 * spent[0]))
+    assert run.epochs_to(299) == 300 * run.epochs_to(0)
+
+
 def test_figures_of_a_long_run_show_some_stages_and_say_so():
     document = report_document({"name": "long"}, records(300), None, {}, "made up")
     text = to_markdown(document)
@@ -98,4 +111,4 @@ def test_figures_of_a_long_run_show_some_stages_and_say_so():
     assert (len(shown), shown[0], shown[-1]) == (plots.MOST_STAGES, 0, 299)
     assert shown == sorted(set(shown))
     lengths = [len(axes.texts) + len(axes.patches) for picture in document.pictures() for axes in picture.figure.axes]
-    assert max(lengths) <= 4 * plots.MOST_STAGES
+    assert max(lengths) <= 6 * plots.MOST_STAGES  # five parts of the time and its sum
