@@ -6,8 +6,11 @@ is made before the line is written, and can be made again from the line before i
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from energysplit.errors import CheckpointError
@@ -52,20 +55,33 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
         raise CheckpointError(f"{path}: {error.strerror}; a run's journal is expected there") from error
     torn = lines.pop()
     records: list[GrowthRecord] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = _record(line)
-        except ValueError as error:  # ValidationError is one
-            return records, f"{path}, line {number}: damaged ({str(error).splitlines()[0]})"
-        if record.stage != number - 1:
-            return records, f"{path}, line {number}: holds stage {record.stage}, stage {number - 1} expected"
-        records.append(record)
+    with _uncollected():
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = _record(line)
+            except ValueError as error:  # ValidationError is one
+                return records, f"{path}, line {number}: damaged ({str(error).splitlines()[0]})"
+            if record.stage != number - 1:
+                return records, f"{path}, line {number}: holds stage {record.stage}, stage {number - 1} expected"
+            records.append(record)
     return records, f"{path}, line {len(lines) + 1}: cut off" if torn else ""
 
 
 def rewrite(path: Path, records: list[GrowthRecord]) -> None:
     """Replace the journal by these records, atomically."""
     write_text(path, "".join(_line(record) + "\n" for record in records))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's collector of cycles rests: records have none, and it would walk all of them again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _line(record: GrowthRecord) -> str:

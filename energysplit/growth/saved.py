@@ -73,23 +73,27 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
             f"{run}: this run is a baseline (kind {recipe.baseline.kind!r}), in which nothing is split, so no stage "
             "has splitting indices to choose neurons by; give the run of a growth"
         )
-    _check_missing(run, number)
+    file = run / journal.JOURNAL_FILE
+    records, damage = journal.recover(file) if file.exists() else ([], "")
+    _check_missing(run, number, records)
     number = _number(run, number)
     folder = run / "stages" / str(number)
     net = checkpoint.load(folder, models.build_seed(recipe.model.name, recipe.model.args))
     index_file = folder / INDEX_FILE
     index = load_index(index_file)
     check_index(index, net, str(index_file))
-    records = _records(run, number)
+    if number and not file.exists():
+        raise CheckpointError(f"{file} is missing; a run's journal is expected there")
+    if len(records) <= number and (damage or len(records) < number):
+        # An unfinished run may have no line of its last stage yet.
+        raise CheckpointError(damage or f"{file}: ends before stage {number - 1}, which {run / 'stages'} holds")
     record = records[number] if number < len(records) else None
     if record is not None:
         _check(folder / checkpoint.WEIGHTS_FILE, record.weights_sha256, number)
         _check(index_file, record.index_sha256, number)
     seed_widths = dict(records[0].widths) if number else dict(net.widths)
     if seed_widths.keys() != net.widths.keys():
-        raise CheckpointError(
-            f"{run / journal.JOURNAL_FILE}, line 1: holds other groups than {folder}; is it this run's?"
-        )
+        raise CheckpointError(f"{file}, line 1: holds other groups than {folder}; is it this run's?")
     return SavedStage(run, number, recipe, net, index, seed_widths, record)
 
 
@@ -106,10 +110,8 @@ def added(bought: Allocation | AllocationRecord, group: str) -> int:
     return sum(known[kind].added for kind in bought.kinds.get(group, {}).values())
 
 
-def _check_missing(run: Path, number: int | None) -> None:
+def _check_missing(run: Path, number: int | None, records: list[GrowthRecord]) -> None:
     """Refuse a run of which the journal has indices that are not on disk, where they are those that are asked for."""
-    file = run / journal.JOURNAL_FILE
-    records = journal.recover(file)[0] if file.exists() else []
     indexed = [record.stage for record in records if record.index_sha256]
     wanted = max(indexed, default=None) if number is None else number
     if wanted in indexed and not (path := run / "stages" / str(wanted) / INDEX_FILE).exists():
@@ -139,17 +141,6 @@ def _number(run: Path, number: int | None) -> int:
             f"{run}: stage {number} has no splitting indices, because no growth followed it; give another ({have})"
         )
     return number
-
-
-def _records(run: Path, number: int) -> list[GrowthRecord]:
-    """The journal's lines, as far as this stage needs them: an unfinished run may have no line of it yet."""
-    file = run / journal.JOURNAL_FILE
-    if number == 0 and not file.exists():
-        return []
-    records, damage = journal.recover(file)
-    if len(records) <= number and (damage or len(records) < number):
-        raise CheckpointError(damage or f"{file}: ends before stage {number - 1}, which {run / 'stages'} holds")
-    return records
 
 
 def _check(file: Path, digest: str, number: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from energysplit.errors import InputError, RunError, nearest
-from energysplit.output.comparison_compute import TRAINING_COMPUTE, training_compute
+from energysplit.output.comparison_compute import TRAINING_COMPUTE, training_computes
 from energysplit.output.comparison_compute import UNIT as TRAINING_UNIT
 from energysplit.output.comparison_statistics import Curve, curve
 from energysplit.output.measured import MeasuredRun
@@ -105,23 +105,27 @@ class ComparedRun:
         return self.epochs_to(self.records[-1].stage)
 
     def epochs_to(self, stage: int) -> int:
-        """Epochs that the network of a stage has been trained, in this stage and those it comes from."""
-        return sum(record.train.epochs for record in self.behind(stage))
-
-    def behind(self, stage: int) -> tuple[GrowthRecord, ...]:
-        """The stages whose training is in the network of a stage: all up to it, or those since its weights were fresh.
-
-        A stage that starts from random weights, as some baselines' do, has nothing of those before.
-        """
-        begin = 0
-        for record in self.records[:stage]:
-            if record.replacement is not None and record.replacement.fresh:
-                begin = record.stage + 1
-        return self.records[begin : stage + 1]
+        """Epochs that the network of a stage has been trained, in this stage and those its weights come from."""
+        return self._epochs[stage]
 
     def compute_to(self, stage: int) -> float | None:
         """MACs that the network of a stage has been trained with; None where the journal does not say."""
-        return training_compute(self.behind(stage))
+        return self._computes[stage]
+
+    @cached_property
+    def _epochs(self) -> list[int]:
+        """`epochs_to` of every stage. One that starts from random weights, as some baselines' do, begins anew."""
+        found, total = [], 0
+        for record in self.records:
+            total += record.train.epochs
+            found.append(total)
+            if record.replacement is not None and record.replacement.fresh:
+                total = 0
+        return found
+
+    @cached_property
+    def _computes(self) -> list[float | None]:
+        return training_computes(self.records)
 
     @cached_property
     def method_key(self) -> str:

@@ -22,23 +22,44 @@ SWEEP_OF_BOTH_ENDS = 6
 """The same where splits may be signed: tangent pass and transpose for either end of the spectrum."""
 
 
-def training_compute(behind: Sequence[GrowthRecord]) -> float | None:
-    """MACs spent on a network up to the end of its stage's training; None where the journal does not say.
+def training_computes(records: Sequence[GrowthRecord]) -> list[float | None]:
+    """For each stage the MACs spent on its network up to the end of its training; None where the journal does not say.
+
+    A stage that starts from random weights has nothing of those before. The growth out of a stage counts for the next.
 
     Args:
-        behind: the stages whose training is in the network, its own last. The growth out of that one is not yet spent.
+        records: of a run, all of them.
     """
-    total = 0.0
-    for record in behind:
-        macs = record.prices.get("macs")
-        if macs is None or macs.unit != UNIT or not record.train.images:
-            return None
-        total += TRAINING_STEP * macs.value * record.train.images * record.train.epochs
-        if record is not behind[-1] and record.growth is not None:
-            index = record.growth.index
-            if not math.isfinite(index.sweeps):
-                return None
-            passes = SWEEP_OF_BOTH_ENDS if record.growth.allocation.mass > 1 else SWEEP
-            # The held-out images count as one sweep more.
-            total += passes * macs.value * (index.sweeps * index.images + index.held_out_images)
-    return total
+    found: list[float | None] = []
+    total: float | None = 0.0
+    for record in records:
+        total = _sum(total, _training(record))
+        found.append(total)
+        if record.replacement is not None and record.replacement.fresh:
+            total = 0.0
+        elif record.growth is not None:
+            total = _sum(total, _indexing(record))
+    return found
+
+
+def _training(record: GrowthRecord) -> float | None:
+    """MACs of a stage's training."""
+    macs = record.prices.get("macs")
+    if macs is None or macs.unit != UNIT or not record.train.images:
+        return None
+    return TRAINING_STEP * macs.value * record.train.images * record.train.epochs
+
+
+def _indexing(record: GrowthRecord) -> float | None:
+    """MACs of the splitting indices behind a stage's growth."""
+    assert record.growth is not None
+    index, macs = record.growth.index, record.prices.get("macs")
+    if macs is None or not math.isfinite(index.sweeps):
+        return None
+    passes = SWEEP_OF_BOTH_ENDS if record.growth.allocation.mass > 1 else SWEEP
+    # The held-out images count as one sweep more.
+    return passes * macs.value * (index.sweeps * index.images + index.held_out_images)
+
+
+def _sum(total: float | None, more: float | None) -> float | None:
+    return None if total is None or more is None else total + more

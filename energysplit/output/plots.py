@@ -39,11 +39,21 @@ from energysplit.types import GrowthRecord
 WIDTH = 4.8
 _PARTS: dict[str, Colour] = {"train": BLUE, "evaluate": SKY, "index": ORANGE, "allocate": GREEN, "surgery": PURPLE}
 _LONGEST_NAME = 26
+MOST_STAGES = 40
+"""Stages that a figure shows; with more, marks and labels would cover each other, and drawing takes minutes."""
+
+
+def drawn(records: Sequence[GrowthRecord]) -> Sequence[GrowthRecord]:
+    """The stages that figures show: all, or `MOST_STAGES` spread evenly, the first and the last among them."""
+    if len(records) <= MOST_STAGES:
+        return records
+    return [records[round(place)] for place in np.linspace(0, len(records) - 1, MOST_STAGES)]
 
 
 def accuracy_against(records: Sequence[GrowthRecord], provider: str) -> Figure:
     """Validation accuracy, and test accuracy where it was measured, at each stage's price."""
     _check(records, provider)
+    records = drawn(records)
     prices = [record.prices[provider].value for record in records]
     with style():
         figure = new_figure(WIDTH, 3.3)
@@ -78,6 +88,7 @@ def accuracy_against(records: Sequence[GrowthRecord], provider: str) -> Figure:
 def widths(records: Sequence[GrowthRecord]) -> Figure:
     """Channels of every group (rows) at every stage (columns), shaded by growth since the seed, or what is left."""
     _check(records)
+    records = drawn(records)
     groups = list(records[0].widths)
     table = np.array([[record.widths[group] for record in records] for group in groups], dtype=float)
     growth = table / table[:, :1]
@@ -114,6 +125,7 @@ def widths(records: Sequence[GrowthRecord]) -> Figure:
 def predicted_against_realised(records: Sequence[GrowthRecord]) -> Figure:
     """Loss change of each growth: predicted from the indices, with its standard error, and measured after surgery."""
     _check(records)
+    records = drawn(records)
     grown = [(stage, growth.step) for stage, growth in growths(records)]
     with style():
         figure = new_figure(WIDTH, 3.3)
@@ -162,6 +174,7 @@ def predicted_against_realised(records: Sequence[GrowthRecord]) -> Figure:
 def seconds(records: Sequence[GrowthRecord]) -> Figure:
     """Wall time of each stage, divided into its parts."""
     _check(records)
+    records = drawn(records)
     parts = [part for part in _PARTS if any(part in record.seconds for record in records)]
     others = sorted({part for record in records for part in record.seconds} - set(_PARTS))
     longest = max(sum(record.seconds.values()) for record in records)
@@ -196,6 +209,7 @@ def growth_picture(records: Sequence[GrowthRecord], provider: str = "macs") -> F
     Made for 900 pixels of width; both halves share the stages' colours.
     """
     _check(records, provider)
+    records = drawn(records)
     colours = stage_colours(len(records))
     prices = [record.prices[provider].value for record in records]
     groups = list(records[0].widths)
@@ -222,8 +236,8 @@ def growth_picture(records: Sequence[GrowthRecord], provider: str = "macs") -> F
         left.margins(x=0.1, y=0.14)
         left.legend(loc="lower right")
         # The largest stage first: each smaller one covers the part of the bar it had.
-        drawn = list(zip(records, colours, strict=True))
-        for record, colour in drawn if begins_wide(records) else reversed(drawn):
+        bars = list(zip(records, colours, strict=True))
+        for record, colour in bars if begins_wide(records) else reversed(bars):
             name = "seed" if record is records[0] and not begins_wide(records) else f"stage {record.stage}"
             heights = [record.widths[group] for group in groups]
             right.bar(range(len(groups)), heights, 0.78, color=colour, label=name)

@@ -160,7 +160,12 @@ def _overview(records: Sequence[GrowthRecord]) -> Section:
             tall=True,
         ),
     )
-    return Section("What came out", (Gallery(tuple(pictures)),))
+    blocks: list[Block] = [Gallery(tuple(pictures))]
+    if (shown := len(plots.drawn(records))) < len(records):
+        blocks.append(
+            Paragraph(f"The figures show {shown} of the {len(records)} stages, spread evenly; the tables have all.")
+        )
+    return Section("What came out", tuple(blocks))
 
 
 def _stages(records: Sequence[GrowthRecord]) -> Section:

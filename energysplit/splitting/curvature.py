@@ -15,8 +15,8 @@ from energysplit.graph.activations import Activation
 
 
 def derivatives(
-    activation: Activation, z: Float[Tensor, ...], kink_beta: float, weight: Float[Tensor, ...] | None = None
-) -> tuple[Float[Tensor, ...], Float[Tensor, ...]]:
+    activation: Activation, z: Float[Tensor, "*shape"], kink_beta: float, weight: Float[Tensor, "*shape"] | None = None
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
     """(sigma'(z), weight times smoothed sigma''(z)), element by element; the weight is 1 if none is given.
 
     Error: none between kinks; at kinks the smoothing has a standard deviation of pi / (sqrt(3) kink_beta) in z.

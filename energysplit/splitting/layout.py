@@ -55,7 +55,7 @@ class Part:
         """The vectors' entries for this weight, one entry for each index."""
         return vectors[:, slice(*self.at)].reshape(-1, *self.rest) * self.scale
 
-    def take(self, weight: Float[Tensor, ...]) -> Float[Tensor, "neurons dims"]:
+    def take(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "neurons dims"]:
         """This part of the vectors from a tensor shaped like the weight."""
         chosen = weight.to(self.index.device).movedim(self.dim, 0).index_select(0, self.index.flatten())
         return chosen.reshape(len(self.index), -1) / self.scale
