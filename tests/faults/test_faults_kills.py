@@ -18,7 +18,20 @@ from energysplit import growth
 from energysplit.experiment.recipe_file import write_recipe
 from energysplit.output.measured import MEASURED_FILE
 
-AIMS = ("train", "checkpoint", "allocate", "index", "surgery", None, "checkpoint", None, "export", "measure", "report")
+AIMS = (
+    "train",
+    "checkpoint",
+    "allocate",
+    "index",
+    "train",
+    "surgery",
+    None,
+    "checkpoint",
+    None,
+    "export",
+    "measure",
+    "report",
+)
 """Phases a kill waits for in turn; None: any moment."""
 
 NAMED = ("train", "index", "allocate", "surgery", "checkpoint", "export")
@@ -112,7 +125,7 @@ def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, cap
     with capsys.disabled():
         print(f"\n{name}: {hit.total()} kills, {ended} runs resumed to their end; by phase: {dict(hit)}")
     if name == "everything":
-        assert [phase for phase in NAMED if hit[phase] < 3] == []
+        assert [phase for phase in NAMED if hit[phase] < 2] == []
 
 
 @pytest.mark.parametrize("fault", [faulty_runs.die_at, faulty_runs.lose_power_at], ids=["killed", "power lost"])
