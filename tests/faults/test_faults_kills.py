@@ -18,7 +18,20 @@ from energysplit import growth
 from energysplit.experiment.recipe_file import write_recipe
 from energysplit.output.measured import MEASURED_FILE
 
-AIMS = ("train", "checkpoint", "allocate", "index", "surgery", None, "checkpoint", None, "export", "measure", "report")
+AIMS = (
+    "train",
+    "checkpoint",
+    "allocate",
+    "index",
+    "train",
+    "surgery",
+    None,
+    "checkpoint",
+    None,
+    "export",
+    "measure",
+    "report",
+)
 """Phases a kill waits for in turn; None: any moment."""
 
 NAMED = ("train", "index", "allocate", "surgery", "checkpoint", "export")
@@ -53,7 +66,10 @@ def variants(folder: Path) -> dict[str, Path]:
         "signed": growth_runs.tiny(train=short, growth={"signed": True, "mass": 2.0}, index={"held_out_images": 256}),
         "branching": growth_runs.tiny(
             train=short,
-            model={"name": "resnet_cifar", "args": {"depth": 8, "widths": [2, 3, 4], "in_channels": 1}},
+            model={
+                "name": "resnet_cifar",
+                "args": {"blocks": [1, 1], "trunk": [2, 3], "hidden": [2, 3], "in_channels": 1},
+            },
             growth={"stages": 1},
         ),
         "baseline": growth_runs.tiny(
@@ -82,31 +98,34 @@ def kill(processes, recipe: Path, folder: Path, aim: str | None, chance: random.
 
 
 @pytest.mark.timeout(7200)
-def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, capsys):
-    chance = random.Random(0)
-    recipes = variants(tmp_path)
-    wanted = {"plain": 40, "everything": 60, "signed": 25, "branching": 25, "baseline": 25} if in_full else {"plain": 4}
-    hit: collections.Counter[str] = collections.Counter()
-    ended = 0
-    for name, kills in wanted.items():
-        reference = tmp_path / name
-        code, said = run_command("grow", recipes[name], "--run", reference)
+@pytest.mark.parametrize(
+    ("name", "kills"), [("plain", 40), ("everything", 60), ("signed", 25), ("branching", 25), ("baseline", 25)]
+)
+def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, capsys, name, kills):
+    """Killed and resumed until it has had its kills, several runs if need be; each ends like the undisturbed one."""
+    if not in_full and name != "plain":
+        pytest.skip("one of five recipes, in full with --faults")
+    chance, recipes = random.Random(name), variants(tmp_path)
+    reference = tmp_path / name
+    for each in dict.fromkeys(("plain", name) if name == "baseline" else (name,)):
+        code, said = run_command("grow", recipes[each], "--run", tmp_path / each)
         assert code == 0, said
-        assert (reference / MEASURED_FILE).exists() == (name == "everything")
-        last = hit.total() + kills
-        while hit.total() < last:
-            folder, aims = tmp_path / f"{name} {ended}", itertools.cycle(AIMS)
-            while hit.total() < last and (phase := kill(processes, recipes[name], folder, next(aims), chance)):
-                hit[phase] += 1
-            code, said = run_command("grow", recipes[name], "--run", folder, "--resume")
-            assert code == 0, said
-            assert_same(folder, reference)
-            ended += 1
+    assert (reference / MEASURED_FILE).exists() == (name == "everything")
+    hit: collections.Counter[str] = collections.Counter()
+    aims, ended = itertools.cycle(AIMS), 0
+    kills = kills if in_full else 4
+    while hit.total() < kills:
+        folder = tmp_path / f"{name} {ended}"
+        while hit.total() < kills and (phase := kill(processes, recipes[name], folder, next(aims), chance)):
+            hit[phase] += 1
+        code, said = run_command("grow", recipes[name], "--run", folder, "--resume")
+        assert code == 0, said
+        assert_same(folder, reference)
+        ended += 1
     with capsys.disabled():
-        print(f"\n{hit.total()} kills of growths, {ended} resumed to their end; by phase: {dict(hit)}")
-    assert hit.total() == sum(wanted.values())
-    if in_full:
-        assert [phase for phase in NAMED if hit[phase] < 8] == []
+        print(f"\n{name}: {hit.total()} kills, {ended} runs resumed to their end; by phase: {dict(hit)}")
+    if name == "everything":
+        assert [phase for phase in NAMED if hit[phase] < 2] == []
 
 
 @pytest.mark.parametrize("fault", [faulty_runs.die_at, faulty_runs.lose_power_at], ids=["killed", "power lost"])
