@@ -6,10 +6,12 @@ classifier may differ, where the number of classes does; it then keeps its initi
 
 from __future__ import annotations
 
+import io
+import pickletools
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +24,10 @@ SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".safetensors")
 # Where training programs put the tensors among other things, and what data-parallel training puts before names.
 _INSIDE = ("state_dict", "model")
 _WRAPPED = "module."
+
+_LONGEST_TEXT = 20_000
+_PICKLES = 4
+"""Of a file in torch's format before 1.6: a number that says so, the version, the system, and the dictionary."""
 
 
 def is_file(weights: str) -> bool:
@@ -81,7 +87,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        _check_size(file)
+        _check_archive(file)
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"weights {file} can't be read: {error.strerror or error}") from None
@@ -100,18 +106,33 @@ def _read(file: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix(_WRAPPED) if wrapped else str(name): tensor for name, tensor in content.items()}
 
 
-def _check_size(file: Path) -> None:
-    """Refuse what has no end, and a zip that unpacks to more than itself: torch stores tensors as they are.
+def _check_archive(file: Path) -> None:
+    """Refuse what would keep torch busy without end; tensors are stored as they are, under short names.
 
     Raises:
-        ValueError: the file is one of these.
+        ValueError: the file is a device or a pipe, a zip that unpacks to more than itself, or holds texts so long that
+            torch, whose search in its own message takes their square, would not come to its error.
     """
     if file.exists() and not file.is_file():
         raise ValueError("no ordinary file")
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-                raise ValueError("compressed")
+    if not zipfile.is_zipfile(file):
+        with open(file, "rb") as content:
+            for _ in range(_PICKLES):
+                _check_texts(content)
+        return
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise ValueError("compressed")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_texts(io.BytesIO(archive.read(name)))
+
+
+def _check_texts(content: IO[bytes]) -> None:
+    """Read the opcodes of one pickle, without doing what they say."""
+    for _, value, _ in pickletools.genops(content):
+        if isinstance(value, str | bytes) and len(value) > _LONGEST_TEXT:
+            raise ValueError("a text too long")
 
 
 def _shape(tensor: Tensor) -> str:

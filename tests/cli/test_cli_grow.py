@@ -279,6 +279,7 @@ def own_run(tmp_path, monkeypatch, recipe) -> Path:
     """A finished run of a model of the user's own, whose module can be imported."""
     (tmp_path / "cli_test_own.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)  # or the run's model would be a stranger's
     settings = [
         "model.name=cli_test_own:Branched",
         "model.args={ channels = 3 }",

@@ -330,12 +330,29 @@ def test_a_run_may_hold_devices_and_pipes(file: str, tmp_path: Path) -> None:
                 assert shown.exit_code == 0 or str(run / file) in shown.stderr
 
 
-def test_weights_that_are_compressed_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    buffer = io.BytesIO()
-    torch.save({"weight": torch.zeros(99, 99)}, buffer)
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as new:
+def compressed(path: Path) -> None:
+    """Weights as torch writes them, packed again with compression, as torch never does."""
+    torch.save({"weight": torch.zeros(99, 99)}, buffer := io.BytesIO())
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        compressed,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_bytes(b"\x80\x02c" + b"a" * 300_000 + b"\nb\n."),
+        lambda path: torch.save({"a" * 300_000: torch.zeros(2)}, path),
+        lambda path: torch.save({"a" * 300_000: 1}, path, _use_new_zipfile_serialization=False),
+    ],
+    ids=["compressed", "device", "name", "key", "old key"],
+)
+def test_weights_that_would_keep_torch_busy_are_not_given_to_it(
+    make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "w.pt")
     called: list[Any] = []
     monkeypatch.setattr(torch, "load", lambda *given, **_: called.append(given))
     with pytest.raises(InputError, match=r"w\.pt can't be read"):

@@ -199,3 +199,17 @@ def test_what_only_shows_a_run_runs_nothing_of_it(elsewhere, arguments, monkeypa
     shown = CliRunner().invoke(app, [str(run) if word == "RUN" else word for word in arguments])
     assert shown.exit_code == 0, shown.output
     assert not was_run(elsewhere)
+
+
+@pytest.mark.parametrize(("first", "safe"), [("", False), ("WORKING", False), ("elsewhere", True)])
+def test_runs_of_an_experiment_look_for_modules_where_it_looks(elsewhere, monkeypatch, first, safe):
+    from energysplit.experiment import processes
+
+    written(elsewhere, PLAIN, "ours.toml")
+    run = make_plan(written(elsewhere, EXPERIMENT, "experiment.toml")).runs[0]
+    started: list[list[str]] = []
+    monkeypatch.setattr(processes, "GroupProcess", lambda command, *_: started.append(command))
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()) if first == "WORKING" else first])
+    processes.start_process(run, Path("ours.toml"), Path("log"), resume=False)
+    assert ("-P" in started[0]) == safe
+    assert "--allow-code" in started[0]
