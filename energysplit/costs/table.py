@@ -212,7 +212,9 @@ def _row(text: Mapping[str, str | None], where: str, unit: str) -> TableRow:
 def _whole(text: Mapping[str, str | None], name: str, where: str) -> int:
     value = text[name]
     if value is None or not value.isdecimal() or len(value) > _DIGITS:
-        raise InputError(f"{where}: {name} is {value!r}, a whole number of at least 0 and {_DIGITS} digits expected")
+        raise InputError(
+            f"{where}: {name} is {value!r}, a whole number of at least 0 expected, {_DIGITS} digits at most"
+        )
     return int(value)
 
 
