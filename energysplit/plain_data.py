@@ -19,8 +19,8 @@ LARGEST_JSON, LARGEST_TOML = 16 << 20, 1 << 20
 """Bytes of a file; the largest that energysplit writes have some hundred thousand."""
 DEEPEST = 64
 """Tables and lists inside one another; a recipe has 6."""
-NAME = r"^[^/\\\x00-\x1f\x7f]{0,100}[^/\\.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,100}$"
-"""What may become the name of a folder: no path, not `..`, nothing that can't be printed, not too long for a disk."""
+NAME = r"^[^/\\\x00-\x1f\x7f]*[^/\\.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$"
+"""What may become the name of a folder: no path, not `..`, nothing that can't be printed."""
 _LARGEST_WHOLE = 1 << 64
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 

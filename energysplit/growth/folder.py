@@ -252,7 +252,11 @@ def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         RunError: it holds other files, or a run and `resume` is False, or a run of another recipe.
     """
-    if path.exists() and not path.is_dir():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name too long, a folder above that may not be read
+        raise RunError(f"run folder {path} can't be used: {error.strerror}; choose another with --run") from error
+    if there and not path.is_dir():
         raise RunError(f"run folder {path} is a file; choose another with --run")
     holds = path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
     if not holds:

@@ -131,7 +131,7 @@ class Measurement(_Table):
 class HardwareProfile(_Table):
     """A device: how networks are measured on it, and what its arithmetic and its memory charge."""
 
-    name: str = Field(pattern=NAME, description="name of the profile, the file's own")
+    name: str = Field(pattern=NAME, max_length=200, description="name of the profile, the file's own")
     description: str = Field(min_length=1, description="what the device is, in a sentence")
     kind: Literal["cpu", "gpu", "microcontroller", "accelerator"] = Field(description="kind of device")
     technology: str | None = Field(default=None, description="process and voltage")

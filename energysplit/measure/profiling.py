@@ -111,7 +111,7 @@ class _Said(BaseModel):
 
     widths: dict[str, PositiveInt] = {}
     precision: str | None = None
-    device: Annotated[str, Field(pattern=NAME)] | None = None
+    device: Annotated[str, Field(pattern=NAME, max_length=200)] | None = None
 
 
 def doubts(results: Sequence[Results]) -> list[str]:

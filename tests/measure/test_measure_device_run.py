@@ -241,7 +241,7 @@ def test_an_unknown_execution_provider_lists_those_there_are(make_folder):
         ({"version": 2}, "expected a plan of version 1"),
         ({"models": ["n0"]}, "models: expected"),
         ({"models": [{"name": "a", "file": "n0.onnx"}] * 2}, "two have the same name"),
-        ({"reference": "none.onnx"}, "reference none.onnx: No such file"),
+        ({"reference": "none.onnx"}, "none.onnx: No such file"),
     ],
 )
 def test_a_wrong_plan_is_one_message(make_folder, change, message):
