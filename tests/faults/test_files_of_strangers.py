@@ -37,7 +37,8 @@ from typer.testing import CliRunner
 from energysplit import data, hardware
 from energysplit.cli.app import LONGEST, app
 from energysplit.costs.table import CostTable
-from energysplit.errors import DataError, EnergysplitError, InputError
+from energysplit.errors import DataError, EnergysplitError, InputError, RunError
+from energysplit.growth.folder import check_folder
 from energysplit.measure.device_run import PlanError, read_plan
 from energysplit.measure.kit import read_attachment
 from energysplit.models import pretrained
@@ -428,6 +429,11 @@ def test_an_image_does_not_start_a_program(tmp_path: Path) -> None:
     with guarded(tmp_path) as done, pytest.raises(DataError, match=r"0\.png can't be read"):
         BY_NAME["images"].read(tmp_path)
     assert not done
+
+
+def test_a_name_too_long_for_a_disk_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="File name too long; choose another with --run"):
+        check_folder(tmp_path / ("n" * 300), from_dict(RECIPE), resume=False)
 
 
 def test_labels_no_class_has_are_refused(tmp_path: Path) -> None:
