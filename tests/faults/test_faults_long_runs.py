@@ -65,6 +65,7 @@ def test_memory_stays_flat_over_200_stages(tmp_path, in_full):
         told = json.loads(done.stdout)
         assert len(told["resident"]) == 201
         assert told["channels"] >= 200
+        assert keep or told["alive"][1:] == told["alive"][1:2] * 200
         print(f"{keep or 'nothing kept'}: {told['resident'][WARM_UP]} to {told['resident'][-1]} KiB")
         return float(np.polyfit(range(WARM_UP, 201), told["resident"][WARM_UP:], 1)[0])
 
