@@ -84,7 +84,7 @@ def noting(now: Any, arguments: list[str]) -> None:
 
     growth.loop.write_report = lambda path, *_: write_text(path / "report.html", "figures left out")
     note(growth.stage, "train_epoch", "train")
-    note(growth.loop, "evaluate", "evaluate")
+    note(growth.loop, "evaluated", "evaluate")
     note(growth.stage, "splitting_index", "index")
     note(growth.stage, "decide", "allocate")
     note(growth.stage, "take_step", "surgery")

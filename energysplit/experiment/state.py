@@ -42,8 +42,8 @@ class _Line(BaseModel):
     test: _Test | None = None
     stopped: str = ""
     seconds: dict[str, float]
-    widths: dict[str, int]
-    prices: dict[str, _Price]
+    widths: dict[str, int] = {}
+    prices: dict[str, _Price] = {}
 
 
 @dataclass(frozen=True)

@@ -593,9 +593,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--end-with-input", action="store_true", help="end when standard input does; for who starts it")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, stop)
-    if given.end_with_input:
-        threading.Thread(target=end_with_input, daemon=True).start()
     try:
+        if given.end_with_input:
+            threading.Thread(target=end_with_input, daemon=True).start()
         run(given.folder, minutes=given.minutes, report=as_json if given.json else say)
     except PlanError as error:
         print(error, file=sys.stderr)

@@ -70,5 +70,13 @@ def test_the_documentation_names_every_experiment() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_growths_that_are_compared_at_size_small_train_equally_long(path: Path) -> None:
     runs = make_plan(path, "small").runs
+    if path.stem == "find_widths":  # where a short growth and the training that follows on it are one method together
+        epochs = {run.method: run.recipe.train for run in runs}
+        short, then, long = (
+            [epochs[name].epochs_at(stage) for stage in range(5)]
+            for name in ("short growth", "short growth, then from scratch", "energy-aware")
+        )
+        assert sum(short) + sum(then) == sum(long)
+        return
     assert len({run.epochs for run in runs if run.recipe.baseline is None}) == 1
     assert len({run.recipe.train.epochs_at(0) for run in runs}) == 1

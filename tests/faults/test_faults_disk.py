@@ -217,15 +217,15 @@ def test_a_file_that_cant_be_read_is_not_taken_for_damaged(tiny, tmp_path, monke
     if file.startswith("progress"):  # of stage 1, whose line was never written
         (folder / "journal.jsonl").write_text((folder / "journal.jsonl").read_text().splitlines(keepends=True)[0])
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
-    read = Path.read_bytes
+    really = os.open
 
-    def refused(path: Path) -> bytes:
-        if path == folder / file:
+    def refused(path: str | Path, flags: int, *mode: int, **options: int | None) -> int:
+        if Path(path) == folder / file and not flags & (os.O_WRONLY | os.O_RDWR):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read(path)
+        return really(path, flags, *mode, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refused)
+        patch.setattr(os, "open", refused)
         with pytest.raises(InputError, match=rf"{file}: Permission denied"):
             growth.grow(recipe, run_dir=folder, resume=True)
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
