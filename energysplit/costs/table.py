@@ -31,7 +31,7 @@ _FLAGS = ("bias", "batch_norm", "shared")
 _LEFT_OUT = ("live",)  # of the network around it, not of the layer
 _MEASURED = ("median", "low", "high", "samples", "unit")
 _OPS = get_args(get_type_hints(LayerCase)["op"])
-_DIGITS = 15
+_DIGITS = 18
 _DISAGREE = 1.5
 """Ratio of two medians of one case above which the table contradicts itself."""
 
@@ -201,6 +201,9 @@ def _row(text: Mapping[str, str | None], where: str, unit: str) -> TableRow:
             found[name] = bool(_whole(text, name, where))
         else:
             found[name] = _whole(text, name, where)
+    for name in ("groups", "stride", "dilation"):
+        if not all(found[name] if name in _PAIRS else (found[name],)):
+            raise InputError(f"{where}: {name} is 0, which no layer has; remove the row")
     if text["unit"] != unit:
         raise InputError(f"{where}: unit is {text['unit']!r}, {unit!r} expected (SI; convert the numbers)")
     median, low, high = (_number(text, name, where) for name in ("median", "low", "high"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -57,12 +58,15 @@ def write_tables(
     if not any(part.models for part in results):
         raise InputError("no network was measured, so there is no table; give it more --minutes")
     _check_one_machine(results)
-    measured = divided(results, known)
+    try:
+        measured = divided(results, known)
+    except InputError as error:
+        raise InputError(f"{results[0].path}: {error}") from None
     reference_s = median(part.reference.median for part in results)
     header = results[0].header
     said: dict[str, object] = {
         "machine": header["cpu"] or header["machine"],
-        "system": header["system"],
+        "system": header.get("system", ""),
         "runtime": "onnxruntime",
         "runtime_version": header["onnxruntime"],
         "execution_provider": header["execution_provider"],
@@ -74,8 +78,9 @@ def write_tables(
         "multiple_of": 1 if not widths else multiple_of({width: time.median for width, time in widths.items()}),
         "warnings": doubts(results),
     }
-    if header.get("clock_mhz", "").replace(".", "", 1).isdecimal():
-        said["clock_mhz"] = float(header["clock_mhz"])
+    clock = header.get("clock_mhz", "")
+    if clock.replace(".", "", 1).isdecimal() and math.isfinite(float(clock)):
+        said["clock_mhz"] = float(clock)
     tables = {"latency": table(measured, reference_s, said)}
     if any(item.energy_j is not None for item in measured):
         tables["energy"] = table(measured, reference_s, {**said, "meter": meter}, "energy")

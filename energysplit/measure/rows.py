@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 
 from energysplit.costs.table import TableRow
+from energysplit.errors import InputError
 from energysplit.measure.attribution import units_of
 from energysplit.measure.networks import MeasuredNetwork
 from energysplit.measure.profiler import ProfilerCost
@@ -74,6 +75,11 @@ def energy_rows(measured: Sequence[NetworkRows]) -> list[TableRow]:
 
 def _divided(model: ModelSamples, network: MeasuredNetwork, cost: ProfilerCost) -> NetworkRows:
     units = units_of([node.node for node in model.nodes])
+    if max(units) >= len(network.cases):
+        raise InputError(
+            f"network {model.name!r}: unit {max(units)} was measured, but it has {len(network.cases)}; "
+            "are these the results of another kit?"
+        )
     ratios = np.zeros((len(network.cases), len(model.network.values_s)))
     for unit, samples in zip(units, cost.shares(model), strict=True):
         ratios[unit] += np.array(samples.ratios)
