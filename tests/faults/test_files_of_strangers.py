@@ -70,9 +70,8 @@ def judged(surface: Surface, folder: Path, label: str) -> bool:
             refusal = str(error)
         except Exception as error:
             raise AssertionError(f"{label}: {type(error).__name__} instead of an error of ours") from error
-    assert not refusal or str(folder) in refusal or "/dev/zero: " in refusal, (
-        f"{label}: the message names no file: {refusal}"
-    )
+    named = str(folder) in refusal or refusal.startswith(("/dev/zero: ", "/etc/passwd: "))  # as a base recipe
+    assert named or not refusal, f"{label}: the message names no file: {refusal}"
     assert not done, f"{label}: {done}"
     return not refusal
 
