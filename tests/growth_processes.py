@@ -46,12 +46,12 @@ def _report_networks() -> None:
     """Print a digest of each stage's network as another follows, with its buffers, on every process."""
     following = growth.loop.following
 
-    def told(setup: Any, state: Any, progress: Any) -> Any:
+    def told(setup: Any, state: Any, *others: Any) -> Any:
         digest = hashlib.sha256()
         for name, tensor in sorted(state.net.module.state_dict().items()):
             digest.update(name.encode() + tensor.detach().contiguous().cpu().numpy().tobytes())
         print(f"network {state.stage} {digest.hexdigest()}", flush=True)
-        return following(setup, state, progress)
+        return following(setup, state, *others)
 
     growth.loop.following = told
 
