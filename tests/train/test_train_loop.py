@@ -136,7 +136,10 @@ def test_a_step_is_plain_sgd_at_the_rate_given(session):
 def test_a_loss_that_is_not_finite_is_told_with_the_epoch_and_the_keys(session):
     splits = data.load("digits", limit=200)
     module = models.build("mlp")
-    with pytest.raises(CheckFailed, match=r"training loss became .* in epoch 3; .*train.learning_rate.*step.size"):
+    with pytest.raises(
+        CheckFailed,
+        match=r"training loss became .* in epoch 3, at a learning rate of .*; .*train.learning_rate.*step.size",
+    ):
         train_epoch(
             session,
             module,
