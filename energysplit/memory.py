@@ -38,7 +38,13 @@ def within_memory(work: Callable[[], T]) -> T:
 
 
 def with_smaller_batches(
-    work: Callable[[int], T], size: int, *, least: int = 1, halved: Callable[[int, str], None], doing: str
+    work: Callable[[int], T],
+    size: int,
+    *,
+    least: int = 1,
+    halved: Callable[[int, str], None],
+    doing: str,
+    agreed: bool = False,
 ) -> T:
     """What `work` returns for batches of `size` images, or of half as many each time memory runs out.
 
@@ -48,13 +54,15 @@ def with_smaller_batches(
         least: images of the smallest batch that is of use.
         halved: called with each smaller size, and with what was said as memory ran out.
         doing: what the work is, for the message.
+        agreed: whether only an `OutOfMemory` of the work itself counts, as several processes have agreed on it; one
+            that began anew alone would send the others what they do not expect.
 
     Raises:
         OutOfMemory: memory ran out with the smallest batches, too.
     """
     while True:
         try:
-            return within_memory(partial(work, size))
+            return work(size) if agreed else within_memory(partial(work, size))
         except OutOfMemory as error:
             said = str(error)
         free()

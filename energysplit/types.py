@@ -300,15 +300,16 @@ class IndexRecord(_Record):
     """How the splitting indices were found, and their sums over all neurons (loss per squared unit step times two).
 
     `sum_same_images` is on the images the directions were found on: optimistic, and NaN where that were none.
-    `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own. shrinkage: what
-    neurons were chosen by, the held-out values ("none") or those drawn towards their "group"'s mean. unknown: neurons
-    whose index is NaN, which no sum holds. batch_size: images in the largest batch, fewer than the recipe's where
-    memory ran out; 0 in journals of before, which did not say.
+    `sum_held_out` is the honest one. statistics: of batch norms, "running" or the "batch"'s own. precision: mixed
+    precision of the passes over a batch. shrinkage: what neurons were chosen by, the held-out values ("none") or those
+    drawn towards their "group"'s mean. unknown: neurons whose index is NaN, which no sum holds. batch_size: images in
+    the largest batch, fewer than the recipe's where memory ran out; 0 in journals of before, which did not say.
     """
 
     solver: str
     curvature: str
     statistics: str = "running"
+    precision: str = "no"
     shrinkage: str = "none"
     linear: str
     kink_beta: float

@@ -1,4 +1,7 @@
-"""Runs that another experiment in the same folder has finished with the same recipe, so that no run is made twice."""
+"""Runs that another experiment in the same folder has finished with the same recipe, so that no run is made twice.
+
+Only runs of the present versions: seeds of one method are to differ in nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from energysplit.experiment.state import RECIPE_FILE, state_of
+from energysplit.hardware.detect import package_version
+from energysplit.output.environment import read_environment
 from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
+
+VERSIONS = ("energysplit", "torch")
 
 
 class Elsewhere:
@@ -23,9 +30,13 @@ class Elsewhere:
         for folder, old in self._recipes:
             if old.get("seed") != recipe.seed or not set(changes(recipe, old)) <= {"name"}:
                 continue
-            if state_of(folder, recipe).finished:
+            if state_of(folder, recipe).finished and _versions(read_environment(folder) or {}) == self._now:
                 return folder, recipe.model_copy(update={"name": old["name"]})
         return None
+
+    @cached_property
+    def _now(self) -> dict[str, str | None]:
+        return _versions({name: package_version(name) for name in VERSIONS})
 
     @cached_property
     def _recipes(self) -> list[tuple[Path, Mapping[str, Any]]]:
@@ -39,3 +50,7 @@ class Elsewhere:
             if isinstance(old, Mapping) and isinstance(old.get("name"), str):
                 found.append((file.parent, old))
         return found
+
+
+def _versions(facts: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {name: facts.get(name) for name in VERSIONS}

@@ -26,6 +26,7 @@ from energysplit.splitting import exact, rmsprop
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.layout import Layout
 from energysplit.splitting.plan import segments
+from energysplit.splitting.precision import check_precision
 from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import norms_of
 from energysplit.train.session import Session
@@ -125,6 +126,7 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
         index = recipe.index
         with norms_of(seed.module, index.statistics):  # refuses batch norms that can't have these
             segments(seed, index.curvature, index.linear, index.statistics)
+        check_precision(index.precision, next(seed.module.parameters()).dtype)
     _check_single_images(recipe, seed, splits.image_shape)
     _check_groups(recipe, seed)
     found = priced(recipe)

@@ -25,7 +25,7 @@ from energysplit.memory import within_memory
 from energysplit.progress import Progress
 from energysplit.recipe import Recipe
 from energysplit.splitting import splitting_index
-from energysplit.splitting.batches import cut, in_memory
+from energysplit.splitting.batches import cut, fewest, in_memory, largest_of
 from energysplit.splitting.operator import Batches
 from energysplit.surgery import split, split_state
 from energysplit.surgery.apply import Chosen
@@ -188,7 +188,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[
     recipe, stage, net = setup.recipe, state.stage, state.net
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
-    size = recipe.index.batch_size
+    size = 0
 
     def halved(images: int, said: str) -> None:
         nonlocal size
@@ -197,6 +197,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[
 
     with clock("index"), progress.task(f"index stage {stage}", 1) as task:
         sample, held_out = _samples(setup, stage)
+        size = largest_of([*sample, *held_out])
         index = splitting_index(
             net,
             sample,
@@ -230,9 +231,10 @@ def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[
     if not allocation.split:
         return Growth(index, allocation, None, None, seconds)
     with clock("surgery"):
-        (step, index_stderr), _ = in_memory(
-            lambda largest: take_step(setup, net, index, allocation, cut(held_out, largest)),
-            cut(held_out, size),
+        least = fewest(recipe.index.statistics, setup.share)
+        step, index_stderr = in_memory(
+            lambda largest: take_step(setup, net, index, allocation, cut(held_out, largest, least)),
+            size,
             statistics=recipe.index.statistics,
             share=setup.share,
             halved=halved,
@@ -320,6 +322,7 @@ def _index_record(
         linear=recipe.linear,
         kink_beta=recipe.kink_beta,
         statistics=recipe.statistics,
+        precision=recipe.precision,
         shrinkage=recipe.shrinkage,
         images=sum(len(x) for x, _ in sample),
         held_out_images=sum(len(x) for x, _ in held_out),

@@ -19,7 +19,7 @@ from torch import Tensor
 from energysplit.errors import InputError, nearest
 from energysplit.graph import Network
 from energysplit.splitting import by_chance, exact, lobpcg, rmsprop
-from energysplit.splitting.batches import cut, in_memory
+from energysplit.splitting.batches import cut, fewest, in_memory, largest_of
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.share import Share
@@ -115,16 +115,23 @@ def splitting_index(
             return by_chance.solve(operator, seed=seed, signed=signed)
         return lobpcg.solve(operator, seed=seed, sweeps=sweeps, growing=growing, signed=signed)
 
+    share = share or Share()
+    size = largest_of([*sample, *(values_on or ())])
+    if method == "rmsprop":
+        size = min(size, rmsprop.BATCH)  # or the first halving would leave its minibatches as they are
+    whole, least = size, fewest(statistics, share)
+
     def estimate(largest: int) -> list[dict[str, SplitIndex]]:
-        operator = operator_on(cut(sample, largest))
+        def fitting(batches: Batches) -> Batches:
+            return batches if largest == whole else cut(batches, largest, least)
+
+        operator = operator_on(fitting(sample))
         found, sample_images = solve(operator), operator.images
         if values_on is not None:
-            operator = operator_on(cut(values_on, largest), cache_bytes=0)
+            operator = operator_on(fitting(values_on), cache_bytes=0)
         return _indices(operator, found, sample_images, method, values_on is not None)
 
-    made, _ = in_memory(
-        estimate, [*sample, *(values_on or ())], statistics=statistics, share=share or Share(), halved=halved
-    )
+    made = in_memory(estimate, size, statistics=statistics, share=share, halved=halved)
     if signed:
         return {name: replace(lower, upper=made[1][name]) for name, lower in made[0].items()}
     return made[0]

@@ -49,11 +49,16 @@ def solve(operator: SplittingOperator, *, signed: bool = False) -> Eigenpairs:
         for name, applied in operator.apply(basis).items():
             if column < operator.shapes[name][1]:
                 columns[name].append(applied)
-    ends: list[tuple[Vectors, Vectors]] = [({}, {}) for _ in range(2 if signed else 1)]
-    for name in operator.shapes:
-        matrix = torch.stack(columns[name], dim=2).double()
-        ascending = eigenvectors((matrix + matrix.mT) / 2)
-        for (vectors, applied_to), vector in zip(ends, (ascending[:, :, 0], ascending[:, :, -1]), strict=False):
-            vectors[name] = vector.to(operator.dtype)
-            applied_to[name] = torch.einsum("nij,nj->ni", matrix, vector).to(operator.dtype)
-    return eigenpairs(ends, operator.images * longest)
+
+    def decomposed() -> list[tuple[Vectors, Vectors]]:
+        ends: list[tuple[Vectors, Vectors]] = [({}, {}) for _ in range(2 if signed else 1)]
+        for name in operator.shapes:
+            matrix = torch.stack(columns[name], dim=2).double()
+            ascending = eigenvectors((matrix + matrix.mT) / 2)
+            for (vectors, applied_to), vector in zip(ends, (ascending[:, :, 0], ascending[:, :, -1]), strict=False):
+                vectors[name] = vector.to(operator.dtype)
+                applied_to[name] = torch.einsum("nij,nj->ni", matrix, vector).to(operator.dtype)
+        return ends
+
+    # The matrices take most memory of all: should it run out here on one process, all begin anew.
+    return eigenpairs(operator.share.done(decomposed), operator.images * longest)

@@ -3,7 +3,8 @@
 Wang et al. 2019, section 3.2; settings of the published code: batch 64, learning rate 1e-3 (times 0.2 every second
 sweep), alpha 0.9, momentum 0.9.
 
-Several processes share each minibatch and add up S v after every step: the same descent, at one message a step.
+Several processes share each minibatch and add up S v after every step: the same descent, at two messages a step: that
+nobody ran out of memory, and the sum.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def other(folder: Path, **arguments: object) -> Plan:
     path = folder / "other.toml"
     path.write_text(text)
     return make_plan(path, runs=folder / "runs", **arguments)  # type: ignore[arg-type]
+
+
+def renamed(folder: Path, text: str) -> Plan:
+    (folder / "renamed.toml").write_text(text)
+    return make_plan(folder / "renamed.toml", runs=folder / "runs", seeds=[0])
 
 
 @pytest.fixture
@@ -55,6 +61,12 @@ def test_what_differs_or_is_unfinished_is_made_anew(finished: Plan, tmp_path: Pa
     own = tmp_path / "runs/other/small"
     assert {run.folder.parent for run in other(tmp_path, seeds=[1]).runs} == {own}
     assert {run.folder.parent for run in other(tmp_path, seeds=[0], overrides=["index.images=64"]).runs} == {own}
+    environment = finished.run("top-k-vanilla-seed0").folder / "environment.json"
+    facts = json.loads(environment.read_text())
+    text = TINY.replace('"Top k (vanilla)"', '"ours"').replace('than = "grown"', 'than = "ours"')
+    assert renamed(tmp_path, text).run("ours-seed0").folder == environment.parent
+    environment.write_text(json.dumps({**facts, "torch": "1.0"}))
+    assert renamed(tmp_path, text).run("ours-seed0").folder.parent == tmp_path / "runs/renamed/small"
     (finished.run("grown-seed0").folder / "report.html").unlink()
     assert other(tmp_path, seeds=[0]).run("ours-seed0").folder == own / "ours-seed0"
     (finished.run("scratch-seed0").folder / "recipe.json").write_text("{")

@@ -139,6 +139,32 @@ def test_the_smallest_batches_that_do_not_fit_are_an_error(net, statistics, leas
     assert sizes == ([4, 2, 1] if least == 1 else [4, 2])
 
 
+def test_no_batch_gets_too_few_images_for_statistics(net):
+    """Five images in batches of at most two would be 2, 2 and 1, which has no statistics."""
+    sizes = []
+    options = {"statistics": "batch", "sweeps": 1}
+    found = es.splitting_index(net, batches(5), scarce(3), halved=lambda size, _: sizes.append(size), **options)
+    (pair,) = batches(5)
+    small = [(part[0], part[1]) for part in zip(pair[0].split([3, 2]), pair[1].split([3, 2]), strict=True)]
+    same(found, es.splitting_index(net, small, F.cross_entropy, **options), 0)
+    assert sizes == [2]
+
+
+def test_a_descent_is_repeated_only_with_smaller_minibatches(net):
+    """Its minibatches have 64 images, however large the held-out batches are."""
+    sizes = []
+    es.splitting_index(
+        net,
+        batches(128),
+        scarce(32),
+        method="rmsprop",
+        sweeps=1,
+        held_out=batches(256, seed=1),
+        halved=lambda size, _: sizes.append(size),
+    )
+    assert sizes == [32]
+
+
 LIMITED = """
 import resource, torch, energysplit as es
 from energysplit import models
@@ -204,6 +230,16 @@ for method in ("lobpcg", "rmsprop"):
     found = es.splitting_index(net, [(x, y)], lambda o, t: loss(o, t, 4), method=method, sweeps=2, held_out=[(x, y)],
                                share=share, halved=lambda size, _: said.append(size))
     print(method, said, [index.value.tolist() for index in found.values()])
+from energysplit.splitting import exact
+really, failing, said = exact.eigenvectors, [session.rank == 1], []
+def once(matrices):
+    if failing.pop() if failing else False:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return really(matrices)
+exact.eigenvectors = once
+found = es.splitting_index(net, [(x, y)], F.cross_entropy, method="exact", share=share,
+                           halved=lambda size, _: said.append(size))
+print("exact", said, [index.value.tolist() for index in found.values()])
 try:
     es.splitting_index(net, [(x, y)], lambda o, t: loss(o, t, 0), sweeps=1, share=share, halved=lambda *_: None)
 except OutOfMemory as error:
@@ -219,6 +255,7 @@ def test_all_processes_halve_alike():
     assert main.out == second.out
     assert "lobpcg [16, 8]" in main.out
     assert "rmsprop [16, 8]" in main.out
+    assert "exact [16]" in main.out
     assert "stopped True" in main.out
 
 
