@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from energysplit.cli import allocate, compare, env, experiment, export, frontier, grow, price, profile, report
-from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, refusal
+from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, from_disk, refusal
 
 CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
 
@@ -65,6 +65,9 @@ class _Commands(TyperGroup):
         try:
             return super().main(*arguments, **options)
         except OSError as error:
+            # Which file is missing is said where it is looked for; elsewhere that is a bug, or the user's own code's.
+            if not from_disk(error) or isinstance(error, FileNotFoundError):
+                raise
             _tell(f"error: {refusal(error)}")
             raise SystemExit(WRONG_INPUT) from None
 

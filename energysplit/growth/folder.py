@@ -24,7 +24,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from energysplit.errors import CheckpointError, RunError, refusal
+from energysplit.errors import CheckpointError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
 from energysplit.output import checkpoint
@@ -227,23 +227,6 @@ def _check_read(error: Exception) -> None:
     cause = error.__cause__
     if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
         raise cause
-
-
-@contextmanager
-def kept(run: Path) -> Iterator[None]:
-    """Turns what the operating system refuses during a run (a full disk, say) into an error that says how to go on.
-
-    Raises:
-        RunError: it refused something; all that was finished before is as it was.
-    """
-    try:
-        yield
-    except BrokenPipeError:  # of the terminal, which is no matter of the run
-        raise
-    except OSError as error:
-        raise RunError(
-            f"{refusal(error)}, then go on with --resume; everything up to the last finished epoch is in {run}"
-        ) from error
 
 
 def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from energysplit.errors import CheckFailed, RunError
+from energysplit.errors import CheckFailed, RunError, refusals
 from energysplit.growth import journal, stage
 from energysplit.growth.evaluation import evaluated
-from energysplit.growth.folder import RunFolder, TrainingState, check_folder, kept
+from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
 from energysplit.growth.setup import Setup, cost_record, prepare
@@ -52,6 +52,7 @@ def grow(
     Raises:
         InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
         RunError: the disk is full, say, or the folder is gone; what was finished before is as it was.
+        OSError: the recipe's own model or data could not read a file, or broke off; nothing was written.
         CheckFailed: a check of the run failed; stages before it are intact.
         ProcessLost: of several processes one ended; what it did is in the folder.
     """
@@ -62,13 +63,15 @@ def grow(
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     check_folder(path, recipe, resume)
-    with watched(path), kept(path):
-        return _grow(recipe, path, resume, progress)
+    with watched(path):
+        setup = prepare(recipe)
+        with refusals(f"go on with --resume; everything up to the last finished epoch is in {path}"):
+            return _grow(setup, path, resume, progress)
 
 
-def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> GrowthResult:
-    """`grow`, of a recipe that is loaded into a folder that may be used."""
-    setup = prepare(recipe)
+def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthResult:
+    """`grow`, of a recipe that is ready to run into a folder that may be used."""
+    recipe = setup.recipe
     team, main = setup.session.team, setup.session.is_main
     if not main:
         progress = SilentProgress()

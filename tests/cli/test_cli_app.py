@@ -83,13 +83,22 @@ def test_errors_become_one_message_and_an_exit_code(monkeypatch, error, code, me
     assert (result.exit_code, result.stderr) == (code, message)
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("ours"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "no_such_table.csv"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
     def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("ours")
+        raise error
 
     monkeypatch.setattr("energysplit.costs.configured.configured", fail)
     result = CliRunner().invoke(app, ["price", "mlp"])
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exception is error
 
 
 def test_a_reader_that_leaves_early_is_no_error():
