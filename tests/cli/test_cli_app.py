@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,17 @@ def test_a_reader_that_leaves_early_is_no_error():
     head.wait()
     done = subprocess.run([*MAIN, "price", "mlp"], stdout=head.stdin, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_long_messages_are_cut_with_several_processes_too():
+    code = (
+        "from energysplit.cli.processes import one_voice\n"
+        "from energysplit.errors import DataError\n"
+        "with one_voice():\n    raise DataError('x' * 10_000)"
+    )
+    several = {**os.environ, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=several, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"error: {'x' * 4000} ... (6,000 characters more)\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
