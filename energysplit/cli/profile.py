@@ -87,7 +87,7 @@ def profile(
         _check_here(device, energy)
         check_writable(folder, ANOTHER)
     else:
-        file_to_write("--kit", kit)
+        kit = file_to_write("--kit", kit)
     wanted = _families(for_ or [], model or [], image, widths, allow_code)
     if kit is not None:
         _write_kit(kit, wanted, device, networks)

@@ -107,11 +107,16 @@ class RunFolder:
 
         Raises:
             RunError: there are stages but no journal.
+            CheckpointError: the journal is no file that a journal can be.
             OSError: the disk refused a file.
         """
         if not self.journal.exists() and self.stage(1).exists():
             raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
-        records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
+        try:
+            records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
+        except CheckpointError as error:
+            _check_read(error)
+            raise
         problems = [damage] if damage else []
         whole: list[GrowthRecord] = []
         for record in records:
