@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from energysplit.errors import CheckpointError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
+from energysplit.growth.notes import EVALUATION_BATCH
 from energysplit.output import checkpoint
 from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
@@ -48,6 +49,7 @@ class TrainingState:
     """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far.
 
     average: of the weights by name, empty if none is kept. plateau: the validation losses, if training ends by them.
+    notes, evaluation_batch: of the stage's `Notes`.
     """
 
     stage: int
@@ -58,6 +60,8 @@ class TrainingState:
     seconds: float = 0.0
     average: dict[str, Tensor] = field(default_factory=dict)
     plateau: Plateau = field(default_factory=Plateau)
+    notes: tuple[str, ...] = ()
+    evaluation_batch: int = EVALUATION_BATCH
 
 
 class RunFolder:
@@ -190,6 +194,8 @@ class RunFolder:
                 "seconds": state.seconds,
                 "weights_sha256": checkpoint.write(state.net, folder),
                 "plateau": asdict(state.plateau),
+                "notes": state.notes,
+                "evaluation_batch": state.evaluation_batch,
                 "average_sha256": save_tensors(folder / AVERAGE_FILE, state.average) if state.average else "",
             }
             # In the file's metadata, under its digest: a flipped number is noticed.
@@ -217,7 +223,18 @@ class RunFolder:
             digest = facts.get("average_sha256", "")  # runs from before had none
             average = load_tensors(folder / AVERAGE_FILE, digest)[0] if digest else {}
             plateau = Plateau(**facts.get("plateau", {}))
-            return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"], average, plateau), ""
+            return TrainingState(
+                stage,
+                facts["epoch"],
+                net,
+                optimiser,
+                train,
+                facts["seconds"],
+                average,
+                plateau,
+                tuple(facts.get("notes", ())),
+                facts.get("evaluation_batch", EVALUATION_BATCH),
+            ), ""
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
             _check_read(error)
             return None, f"{folder}: the training in progress can't be read ({error})"
