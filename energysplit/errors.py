@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class EnergysplitError(Exception):
@@ -100,10 +101,41 @@ def refusal(error: OSError) -> str:
     return f"{said}; {_REMEDIES.get(error.errno or 0, 'mend that')}"
 
 
+def from_disk(error: BaseException | None) -> bool:
+    """Whether the operating system refused a file; a connection that breaks, a reader that leaves, a bug are not that.
+
+    Example:
+        >>> from_disk(OSError(errno.ENOSPC, "No space left on device")), from_disk(ConnectionResetError())
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in _REMEDIES
+
+
+@contextmanager
+def refusals(advice: str) -> Iterator[None]:
+    """Turns what the disk refuses during some work into an error that says how to go on; other errors stay.
+
+    Args:
+        advice: how to go on when the disk is mended; follows on "then".
+
+    Raises:
+        RunError: the disk refused something.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not from_disk(error):
+            raise
+        raise RunError(f"{refusal(error)}, then {advice}") from error
+
+
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it readable and writable"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ESTALE), "put back the folder that was removed or moved"),
+    errno.EISDIR: "move that folder away",
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose another place, of a shorter name"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EIO: "check the disk",
 }

@@ -16,18 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from energysplit.cli import allocate, compare, env, experiment, export, frontier, grow, price, profile, report
-from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, refusal
-
-CHECK_FAILED, WRONG_INPUT, INTERRUPTED, NO_READER = 1, 2, 130, 141
-
-
-LONGEST = 4000
-"""Characters of a message: what a damaged file holds is quoted in some, and may be long."""
-
-
-def _short(message: str) -> str:
-    left_out = len(message) - LONGEST
-    return message if left_out <= 0 else f"{message[:LONGEST]} ... ({left_out:,} characters more)"
+from energysplit.cli.endings import NO_READER, ending
+from energysplit.errors import EnergysplitError
 
 
 class _Commands(TyperGroup):
@@ -41,20 +31,8 @@ class _Commands(TyperGroup):
         """
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            _tell(f"error: {_short(str(error))}")
-            raise typer.Exit(WRONG_INPUT) from None
-        except (CheckFailed, SolverFailed) as error:
-            _tell(f"check failed: {_short(str(error))}")
-            raise typer.Exit(CHECK_FAILED) from None
-        except EnergysplitError as error:
-            _tell(f"error: {_short(str(error))}")
-            raise typer.Exit(CHECK_FAILED) from None
-        except KeyboardInterrupt:
-            _tell("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            raise typer.Exit(NO_READER) from None
+        except (EnergysplitError, KeyboardInterrupt, BrokenPipeError) as error:
+            raise typer.Exit(_told(error)) from None
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """The whole command line, help included.
@@ -65,14 +43,21 @@ class _Commands(TyperGroup):
         try:
             return super().main(*arguments, **options)
         except OSError as error:
-            _tell(f"error: {refusal(error)}")
-            raise SystemExit(WRONG_INPUT) from None
+            raise SystemExit(_told(error)) from None
 
 
-def _tell(text: str) -> None:
-    """Say what went wrong. Where that goes to a file on a full disk, the exit code alone says it."""
-    with suppress(OSError):
-        typer.echo(text, err=True)
+def _told(error: BaseException) -> int:
+    """The exit code, after saying what went wrong. Where that goes to a file on a full disk, the code alone says it.
+
+    Raises:
+        BaseException: the error itself, a bug.
+    """
+    if (end := ending(error)) is None:
+        raise error
+    if end.message:
+        with suppress(OSError):
+            typer.echo(end.message, err=True)
+    return end.code
 
 
 app = typer.Typer(

@@ -94,19 +94,25 @@ def given_multiple(text: str) -> int | str:
     return int(text)
 
 
-def file_to_write(option: str, file: Path) -> Path:
+def file_to_write(option: str, file: Path, *, default: bool = False) -> Path:
     """The file itself, where links lead: a new one or a plain file, in a folder that can be written; before any work.
+
+    Args:
+        option: that names the file.
+        file: the file.
+        default: whether the option was not given; the file is what it stands for then.
 
     Raises:
         InputError: it is a folder or a device, or its folder is not there or can't be written.
     """
     from energysplit.output.place import check_writable
 
+    said = f"{file} (default of {option})" if default else f"{option} {file}"
     found = file.resolve()
     if found.exists() and not found.is_file():
         what = "a folder" if found.is_dir() else "no file"
-        raise InputError(f"{option} {file}: is {what}; expected the name of a file")
+        raise InputError(f"{said}: is {what}; expected the name of a file")
     if not found.parent.is_dir():
-        raise InputError(f"{option} {file}: no folder {file.parent}; make it first or choose another")
+        raise InputError(f"{said}: no folder {file.parent}; make it first or choose another")
     check_writable(found.parent, f"choose another file with {option}")
     return found

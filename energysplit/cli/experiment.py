@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energysplit.cli.arguments import AllowCode
-from energysplit.errors import RunError, refusal
+from energysplit.errors import refusals
 
 if TYPE_CHECKING:
     from energysplit.experiment.plan import Plan
@@ -96,7 +96,10 @@ def _run(plan: Plan, jobs: int, out: Path, command: str) -> None:
     check_writable(out, "name another folder with --out" if out != plan.folder else "choose other folders with --runs")
     typer.echo(f"{plan.experiment.title}: {len(plan.runs)} runs, {jobs} at a time, in {plan.folder}")
     try:
-        outcome = Runner(plan, jobs, _say).run()
+        with refusals(
+            f"go on: {command}. Nothing runs any more, and everything up to the last finished epoch of each run is kept"
+        ):
+            outcome = Runner(plan, jobs, _say).run()
     except Ended as ended:
         interrupted = ended.number == signal.SIGINT
         typer.echo(
@@ -105,11 +108,6 @@ def _run(plan: Plan, jobs: int, out: Path, command: str) -> None:
             err=True,
         )
         raise typer.Exit(130 if interrupted else 128 + ended.number) from None
-    except OSError as error:
-        raise RunError(
-            f"{refusal(error)}, then go on: {command}. Nothing runs any more, and everything up to the last finished "
-            "epoch of each run is kept"
-        ) from error
     for name, lines in outcome.failed.items():
         typer.echo(f"failed: {plan.run(name).title}: {lines[0]}", err=True)
         for line in lines[1:]:

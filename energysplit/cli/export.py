@@ -25,11 +25,11 @@ def export(
     if not allow_code:
         check_code(run)
     path = out or run / "model.onnx"
-    file_to_write("--out", path)
+    file = file_to_write("--out", path, default=out is None)
     from energysplit.output.onnx_export import export_with_parity
 
-    parity = export_with_parity(load_stage(run, stage), path)
+    parity = export_with_parity(load_stage(run, stage), file)
     typer.echo(
-        f"{parity.path}: stage {stage.name}; ONNX Runtime differs from torch by at most {parity.absolute:.2g} "
+        f"{path}: stage {stage.name}; ONNX Runtime differs from torch by at most {parity.absolute:.2g} "
         f"({parity.relative:.2g} of the largest output) on {parity.images} random images"
     )

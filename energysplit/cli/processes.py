@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from energysplit.errors import CheckFailed, EnergysplitError, InputError, SolverFailed, refusal
+from energysplit.cli.endings import CHECK_FAILED, NO_READER, ending
 
 
 def speaks() -> bool:
@@ -36,27 +36,20 @@ def one_voice() -> Iterator[None]:
 
     if speaks():
         signal.signal(signal.SIGTERM, _ended)
-    code = 1
+    code = CHECK_FAILED
     try:
         yield
         code = 0
     except typer.Exit as stop:
         code = stop.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        code = 141
-    except EnergysplitError as error:
-        code = 2 if isinstance(error, InputError) else 1
-        if not processes.relayed(error) and processes.first_to_say(str(error)):
-            words = "check failed" if isinstance(error, CheckFailed | SolverFailed) else "error"
-            typer.echo(f"{words}: {error}", err=True)
-    except OSError as error:  # the output goes to a full disk, say
-        code = 2
-        with suppress(OSError):
-            typer.echo(f"error: {refusal(error)}", err=True)
-    except Exception:  # a bug of ours
-        traceback.print_exc()
+    except (Exception, KeyboardInterrupt) as error:
+        end = ending(error)
+        code = CHECK_FAILED if end is None else end.code
+        if end is None:  # a bug of ours
+            traceback.print_exc()
+        elif end.message and not processes.relayed(error) and processes.first_to_say(end.message):
+            with suppress(OSError):  # on a full disk the code alone says it
+                typer.echo(end.message, err=True)
     if speaks():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what there is to say was said
     processes.linger()
@@ -64,7 +57,7 @@ def one_voice() -> Iterator[None]:
         try:
             stream.flush()
         except BrokenPipeError:
-            code = 141
+            code = NO_READER
     os._exit(code)
 
 

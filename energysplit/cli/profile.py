@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energysplit.cli.arguments import AllowCode
-from energysplit.errors import InputError, RunError, refusal
+from energysplit.errors import InputError, refusals
 
 if TYPE_CHECKING:
     from energysplit.costs.table import CostTable
@@ -87,19 +87,17 @@ def profile(
         _check_here(device, energy)
         check_writable(folder, ANOTHER)
     else:
-        file_to_write("--kit", kit)
+        kit = file_to_write("--kit", kit)
     wanted = _families(for_ or [], model or [], image, widths, allow_code)
     if kit is not None:
         _write_kit(kit, wanted, device, networks)
         return
     try:
-        with held(folder, ANOTHER):
+        with refusals(f"go on: {command}; what was measured is in {folder}"), held(folder, ANOTHER):
             _measure(folder, wanted, device, minutes, target / 100, energy, quiet, command)
     except KeyboardInterrupt:
         typer.echo(f"interrupted: what was measured is in {folder}; to continue: {command}", err=True)
         raise typer.Exit(130) from None
-    except OSError as error:
-        raise RunError(f"{refusal(error)}; what was measured is in {folder}; to continue: {command}") from error
 
 
 def _check_here(device: HardwareProfile, energy: bool) -> None:

@@ -69,7 +69,7 @@ class Runner:
             RunError: a folder holds a run of another recipe, or can't be written; nothing was started.
             RecipeError: a recipe can't be written as TOML; nothing was started.
             Ended: the process was told to end; nothing it started runs any more.
-        OSError: the disk refused a recipe or a log; nothing it started runs any more.
+            OSError: the disk refused a recipe or a log; nothing it started runs any more.
         """
         for run in self.plan.runs:
             check_run(run.title, run.folder, run.recipe)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import nn
 
+from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup
 from energysplit.memory import with_smaller_batches
 from energysplit.train.loop import evaluate
 from energysplit.types import Evaluation
 
-EVALUATION_BATCH = 500
-"""Images in a batch of evaluation; no result depends on it beyond rounding."""
 
-
-def evaluated(setup: Setup, module: nn.Module, part: str, note: Callable[[str], None]) -> Evaluation:
+def evaluated(setup: Setup, module: nn.Module, part: str, notes: Notes) -> Evaluation:
     """Loss and accuracy on the images of one part of the data, "validation" or "test".
 
     Args:
         setup: the recipe ready to run.
         module: the network, where the session placed it.
         part: of the data.
-        note: called with what went wrong: memory that ran out, a loss that is not finite.
+        notes: of the stage; told what went wrong: memory that ran out, a loss that is not finite.
 
     Raises:
         OutOfMemory: not even one image at a time is evaluated.
@@ -31,16 +28,17 @@ def evaluated(setup: Setup, module: nn.Module, part: str, note: Callable[[str], 
     images = setup.splits.validation if part == "validation" else setup.splits.test
 
     def halved(size: int, said: str) -> None:
-        note(f"memory ran out while evaluating {part} images ({said}); done again in batches of {size}")
+        notes.evaluation_batch = size
+        notes(f"memory ran out while evaluating {part} images ({said}); done again in batches of {size}")
 
     found = with_smaller_batches(
         lambda size: evaluate(setup.session, module, images.batches(size, device=setup.session.device), setup.loss),
-        EVALUATION_BATCH,
+        notes.evaluation_batch,
         halved=halved,
         doing="evaluating",
     )
     if not math.isfinite(found.loss):
-        note(
+        notes(
             f"the loss on {part} images is {found.loss}, though training's is finite: their accuracy says nothing; are "
             "these images sound, and is the learning rate low enough for the running statistics of batch norms?"
         )

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from energysplit.errors import CheckpointError, RunError, refusal
+from energysplit.errors import CheckpointError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
+from energysplit.growth.notes import EVALUATION_BATCH
 from energysplit.output import checkpoint
 from energysplit.output.atomic import atomic_folder, recover_folder, sha256_of, write_text
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
@@ -48,6 +49,7 @@ class TrainingState:
     """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far.
 
     average: of the weights by name, empty if none is kept. plateau: the validation losses, if training ends by them.
+    notes, evaluation_batch: of the stage's `Notes`.
     """
 
     stage: int
@@ -58,6 +60,8 @@ class TrainingState:
     seconds: float = 0.0
     average: dict[str, Tensor] = field(default_factory=dict)
     plateau: Plateau = field(default_factory=Plateau)
+    notes: tuple[str, ...] = ()
+    evaluation_batch: int = EVALUATION_BATCH
 
 
 class RunFolder:
@@ -107,11 +111,16 @@ class RunFolder:
 
         Raises:
             RunError: there are stages but no journal.
+            CheckpointError: the journal is no file that a journal can be.
             OSError: the disk refused a file.
         """
         if not self.journal.exists() and self.stage(1).exists():
             raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
-        records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
+        try:
+            records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
+        except CheckpointError as error:
+            _check_read(error)
+            raise
         problems = [damage] if damage else []
         whole: list[GrowthRecord] = []
         for record in records:
@@ -185,6 +194,8 @@ class RunFolder:
                 "seconds": state.seconds,
                 "weights_sha256": checkpoint.write(state.net, folder),
                 "plateau": asdict(state.plateau),
+                "notes": state.notes,
+                "evaluation_batch": state.evaluation_batch,
                 "average_sha256": save_tensors(folder / AVERAGE_FILE, state.average) if state.average else "",
             }
             # In the file's metadata, under its digest: a flipped number is noticed.
@@ -212,7 +223,18 @@ class RunFolder:
             digest = facts.get("average_sha256", "")  # runs from before had none
             average = load_tensors(folder / AVERAGE_FILE, digest)[0] if digest else {}
             plateau = Plateau(**facts.get("plateau", {}))
-            return TrainingState(stage, facts["epoch"], net, optimiser, train, facts["seconds"], average, plateau), ""
+            return TrainingState(
+                stage,
+                facts["epoch"],
+                net,
+                optimiser,
+                train,
+                facts["seconds"],
+                average,
+                plateau,
+                tuple(facts.get("notes", ())),
+                facts.get("evaluation_batch", EVALUATION_BATCH),
+            ), ""
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
             _check_read(error)
             return None, f"{folder}: the training in progress can't be read ({error})"
@@ -227,23 +249,6 @@ def _check_read(error: Exception) -> None:
     cause = error.__cause__
     if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
         raise cause
-
-
-@contextmanager
-def kept(run: Path) -> Iterator[None]:
-    """Turns what the operating system refuses during a run (a full disk, say) into an error that says how to go on.
-
-    Raises:
-        RunError: it refused something; all that was finished before is as it was.
-    """
-    try:
-        yield
-    except BrokenPipeError:  # of the terminal, which is no matter of the run
-        raise
-    except OSError as error:
-        raise RunError(
-            f"{refusal(error)}, then go on with --resume; everything up to the last finished epoch is in {run}"
-        ) from error
 
 
 def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:

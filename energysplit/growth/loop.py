@@ -13,14 +13,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from energysplit.errors import CheckFailed, RunError
+from energysplit.errors import CheckFailed, RunError, refusals
 from energysplit.growth import journal, stage
 from energysplit.growth.evaluation import evaluated
-from energysplit.growth.folder import RunFolder, TrainingState, check_folder, kept
+from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
+from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup, cost_record, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
@@ -52,6 +54,7 @@ def grow(
     Raises:
         InputError: of the kind that fits: recipe, data, model, budget, run folder. Nothing was written.
         RunError: the disk is full, say, or the folder is gone; what was finished before is as it was.
+        OSError: the recipe's own model or data could not read a file, or broke off; nothing was written.
         CheckFailed: a check of the run failed; stages before it are intact.
         ProcessLost: of several processes one ended; what it did is in the folder.
     """
@@ -62,13 +65,15 @@ def grow(
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     check_folder(path, recipe, resume)
-    with watched(path), kept(path):
-        return _grow(recipe, path, resume, progress)
+    with watched(path):
+        setup = prepare(recipe)
+        with refusals(f"go on with --resume; everything up to the last finished epoch is in {path}"):
+            return _grow(setup, path, resume, progress)
 
 
-def _grow(recipe: Recipe, path: Path, resume: bool, progress: Progress) -> GrowthResult:
-    """`grow`, of a recipe that is loaded into a folder that may be used."""
-    setup = prepare(recipe)
+def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthResult:
+    """`grow`, of a recipe that is ready to run into a folder that may be used."""
+    recipe = setup.recipe
     team, main = setup.session.team, setup.session.is_main
     if not main:
         progress = SilentProgress()
@@ -177,28 +182,22 @@ def _run_stage(
         assert state.train is not None
         folder.check_place()
         curves.epoch(state.train, state.plateau)
-        folder.save_progress(state)
+        folder.save_progress(replace(state, notes=tuple(notes.texts), evaluation_batch=notes.evaluation_batch))
 
     team = setup.session.team
 
-    notes: list[str] = []
-
-    def note(text: str) -> None:
-        if text not in notes:
-            notes.append(text)
-            progress.line(f"stage {state.stage}: {text}")
-
-    trained = stage.train(setup, state, progress, save, note)
+    notes = Notes(lambda text: progress.line(f"stage {state.stage}: {text}"), list(state.notes), state.evaluation_batch)
+    trained = stage.train(setup, state, progress, save, notes)
     setup.session.place(trained.net.module)
     start = time.perf_counter()
     net = trained.net
-    validation, test = (evaluated(setup, net.module, part, note) for part in ("validation", "test"))
+    validation, test = (evaluated(setup, net.module, part, notes) for part in ("validation", "test"))
     seconds = {"train": trained.seconds, "evaluate": time.perf_counter() - start}
     progress.line(
         f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
         f"{test.accuracy:.2%} on test images (not used)"
     )
-    comes = following(setup, trained, progress, note) if state.stage < setup.recipe.growth.stages else Following()
+    comes = following(setup, trained, progress, notes) if state.stage < setup.recipe.growth.stages else Following()
     seconds |= comes.seconds
 
     def keep() -> GrowthRecord:
@@ -216,7 +215,7 @@ def _run_stage(
             **folder.save_stage(state.stage, net, trained.optimiser, comes.index),
             seconds=seconds,
             replacement=comes.replacement,
-            notes=tuple(notes),
+            notes=tuple(notes.texts),
         )
         curves.stage(record)
         journal.append(folder.journal, record)

@@ -19,6 +19,7 @@ from energysplit.errors import CheckFailed, OutOfMemory
 from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.given_sizes import decide
+from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup, cost_record
 from energysplit.growth.step import directions, take_step
 from energysplit.memory import within_memory
@@ -55,9 +56,9 @@ def train(
     state: TrainingState,
     progress: Progress,
     save: Callable[[TrainingState], None],
-    note: Callable[[str], None],
+    notes: Notes,
 ) -> TrainingState:
-    """Train the network to the end of its stage; `save` is called after every epoch, `note` where something went wrong.
+    """Train the network to the end of its stage; `save` is called after every epoch, `notes` told what went wrong.
 
     The stage ends after its epochs, or earlier at a plateau of the validation loss where the recipe has a patience.
     Where it has a decay (train.ema), the network returned holds the average of the weights.
@@ -121,7 +122,7 @@ def train(
                 same_statistics(session, module, average.buffers())
             plateau = state.plateau
             if recipe.patience is not None:
-                plateau = plateau.after(_validation_loss(setup, module, average, note), recipe.min_improvement)
+                plateau = plateau.after(_validation_loss(setup, module, average, notes), recipe.min_improvement)
             state = replace(
                 state,
                 epoch=epoch + 1,
@@ -172,10 +173,10 @@ def _not_finite(loss: float | None) -> str:
     return "" if loss is None or math.isfinite(loss) else f": it is {loss}"
 
 
-def _validation_loss(setup: Setup, module: nn.Module, average: Average | None, note: Callable[[str], None]) -> float:
+def _validation_loss(setup: Setup, module: nn.Module, average: Average | None, notes: Notes) -> float:
     """Mean loss on the validation images of what the stage would end with now: the average, where one is kept."""
     with average.shown() if average else nullcontext():
-        return evaluated(setup, module, "validation", note).loss
+        return evaluated(setup, module, "validation", notes).loss
 
 
 def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[[str], None]) -> Growth:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -17,14 +18,20 @@ from energysplit.errors import InputError
 from energysplit.output.atomic import sync_folder, write_text
 from energysplit.plain_data import read_toml
 
+_WAITING = ".table."
+"""How the folder of files that wait to be put in place begins."""
+
 
 def write(table: CostTable, folder: Path | str) -> Path:
     """The folder, holding the table; tables of other costs in it stay.
 
     A kill leaves the old table, the new one, or files without provenance, which nobody reads; a full disk the old one.
+    What a killed write left waiting is removed by the next: nobody else may write to the folder meanwhile.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_WAITING}*"):
+        shutil.rmtree(left)
     cost, path = table.provenance.cost, folder / PROVENANCE
     by_op: dict[str, list[TableRow]] = defaultdict(list)
     for row in table.rows:
@@ -32,7 +39,7 @@ def write(table: CostTable, folder: Path | str) -> Path:
     sections = _sections(path) if path.exists() else {}
     others = {name: section for name, section in sections.items() if name != cost}
     new = {f"{cost}-{op}.csv": _csv(rows) for op, rows in by_op.items()}
-    with tempfile.TemporaryDirectory(prefix=".table.", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=_WAITING, dir=folder) as name:
         waiting = Path(name)
         for file, text in new.items():
             write_text(waiting / file, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,13 +84,22 @@ def test_errors_become_one_message_and_an_exit_code(monkeypatch, error, code, me
     assert (result.exit_code, result.stderr) == (code, message)
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("ours"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "no_such_table.csv"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
     def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("ours")
+        raise error
 
     monkeypatch.setattr("energysplit.costs.configured.configured", fail)
     result = CliRunner().invoke(app, ["price", "mlp"])
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exception is error
 
 
 def test_a_reader_that_leaves_early_is_no_error():
@@ -97,6 +107,17 @@ def test_a_reader_that_leaves_early_is_no_error():
     head.wait()
     done = subprocess.run([*MAIN, "price", "mlp"], stdout=head.stdin, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_long_messages_are_cut_with_several_processes_too():
+    code = (
+        "from energysplit.cli.processes import one_voice\n"
+        "from energysplit.errors import DataError\n"
+        "with one_voice():\n    raise DataError('x' * 10_000)"
+    )
+    several = {**os.environ, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=several, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"error: {'x' * 4000} ... (6,000 characters more)\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -129,3 +130,12 @@ def test_refusals(tmp_path: Path) -> None:
     assert "can't be written: Not a directory; choose other folders with --runs" in stderr
     path.write_text(path.read_text().replace("Top k (vanilla)", "n" * 300))
     assert "a shorter name of a method" in _experiment(path, "--runs", tmp_path / "runs", code=2)[1]
+
+
+def test_a_reader_that_leaves_early_is_no_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(text: str) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("energysplit.cli.experiment._say", gone)
+    _stand_in(monkeypatch, tmp_path, "exit 0")
+    assert _experiment(experiment_file(tmp_path), "--runs", tmp_path / "runs", code=141)[1] == ""

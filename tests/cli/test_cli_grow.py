@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,13 @@ def test_export_and_report_write_their_files_again(finished, tmp_path):
     assert out.is_file()
     assert "stage 1; ONNX Runtime differs from torch by at most" in result.stdout
     (finished / "report.html").unlink()
+    link = tmp_path / "link.onnx"
+    link.symlink_to(tmp_path / "real.onnx")
+    result = CliRunner().invoke(app, ["export", str(finished), "--out", str(link)])
+    assert result.exit_code == 0, result.output
+    assert link.is_symlink()
+    assert (tmp_path / "real.onnx").is_file()
+    assert result.stdout.startswith(f"{link}: stage")
     result = CliRunner().invoke(app, ["report", str(finished)])
     assert result.exit_code == 0, result.output
     assert (finished / "report.html").is_file()
@@ -250,6 +258,13 @@ def test_export_and_report_refuse_what_is_no_run(finished, tmp_path):
     result = CliRunner().invoke(app, ["export", str(finished), "--out", str(tmp_path / "no" / "x.onnx")])
     assert result.exit_code == 2
     assert "no folder" in result.stderr
+    taken = tmp_path / "taken"
+    shutil.copytree(finished, taken)
+    (taken / "model.onnx").unlink(missing_ok=True)
+    (taken / "model.onnx").mkdir()
+    result = CliRunner().invoke(app, ["export", str(taken)])
+    assert result.exit_code == 2
+    assert f"{taken}/model.onnx (default of --out): is a folder; expected the name of a file" in result.stderr
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "recipe.json").write_text("{")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import re
@@ -102,6 +103,24 @@ def test_an_interruption_says_how_to_go_on(monkeypatch):
     monkeypatch.setattr("energysplit.measure.sweep.Sweep.run", interrupted)
     result = invoke("--model", "mlp", "--out", "table", code=130)
     assert "interrupted: what was measured is in table; to continue: energysplit" in words(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError(errno.ENOSPC, "No space left", "table/x"), 2, "free some space there, then go on: energysplit"),
+    ],
+    ids=["no reader", "full disk"],
+)
+def test_what_the_system_refuses_says_how_to_go_on(monkeypatch, error, code, said):
+    def refused(self):
+        raise error
+
+    monkeypatch.setattr("energysplit.measure.sweep.Sweep.run", refused)
+    result = invoke("--model", "mlp", "--quiet", "--out", "table", code=code)
+    assert said in words(result.stderr)
+    assert ("error" in result.stderr) == (code == 2)
 
 
 def test_a_profile_says_how_to_measure(tmp_path):

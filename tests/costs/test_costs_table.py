@@ -99,6 +99,14 @@ def test_the_same_table_is_the_same_files(tmp_path):
     assert files(write(CostTable(provenance(), ROWS[::-1]), tmp_path / "b")) == first
 
 
+def test_what_a_killed_write_left_is_removed(folder):
+    (folder / ".table.a1b2").mkdir(mode=0o700)
+    (folder / ".table.a1b2" / "latency-conv.csv").write_text("half")
+    write(CostTable(provenance(), ROWS), folder)
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    assert len(CostTable.read(folder, "latency").rows) == len(ROWS)
+
+
 def test_tables_of_two_costs_share_a_folder(folder):
     row = TableRow(CONV, 2e-3, 1e-3, 3e-3, 12, "J")
     write(CostTable(provenance("energy", meter="replay"), (row,)), folder)

@@ -35,7 +35,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from energysplit import data, hardware
-from energysplit.cli.app import LONGEST, app
+from energysplit.cli.app import app
+from energysplit.cli.endings import LONGEST
 from energysplit.costs.table import CostTable
 from energysplit.errors import DataError, EnergysplitError, InputError, RunError
 from energysplit.growth.folder import check_folder

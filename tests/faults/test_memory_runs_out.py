@@ -21,6 +21,7 @@ from energysplit import growth, models
 from energysplit.errors import OutOfMemory, SmallerBatches
 from energysplit.growth import evaluation, stage
 from energysplit.output.atomic import write_text
+from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.splitting import operator
 
 ERRORS = [
@@ -318,6 +319,45 @@ def test_evaluation_makes_its_batches_smaller(tmp_path, quick, monkeypatch):
         "memory ran out while evaluating validation images"
     ]
     assert "batches of 125" in record.notes[-1]
+
+
+class Killed(BaseException):
+    """What no handler of the growth catches."""
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["now", "progress of before notes were kept"])
+def test_smaller_batches_of_evaluation_are_found_and_noted_once_a_stage(tmp_path, quick, monkeypatch, old):
+    """Not in each epoch, whose messages differ; and a stage that is resumed ends with the same notes."""
+    real, save, calls = evaluation.evaluate, growth.folder.RunFolder.save_progress, 0
+    recipe = tiny(growth={"stages": 0}, train={"epochs": 3, "patience": 3})
+
+    def little(session, module, images, loss):
+        nonlocal calls
+        images = list(images)
+        if len(images[0][0]) > 130:
+            calls += 1
+            raise RuntimeError(f"CUDA out of memory. {calls} MiB is free")
+        return real(session, module, images, loss)
+
+    def save_and_die(self, state):
+        save(self, state)
+        raise Killed
+
+    monkeypatch.setattr(evaluation, "evaluate", little)
+    (whole,) = growth.grow(recipe, run_dir=tmp_path / "whole").records
+    assert (calls, len(whole.notes)) == (2, 2)
+    calls = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(growth.folder.RunFolder, "save_progress", save_and_die)
+        with pytest.raises(Killed):
+            growth.grow(recipe, run_dir=tmp_path / "run")
+    if old:
+        file, calls = tmp_path / "run" / "progress" / "optimiser.safetensors", 0
+        tensors, facts = load_tensors(file)
+        del facts["notes"], facts["evaluation_batch"]
+        save_tensors(file, tensors, facts)
+    growth.grow(recipe, run_dir=tmp_path / "run", resume=True)
+    assert journal(tmp_path / "run") == journal(tmp_path / "whole")
 
 
 def test_training_without_memory_names_the_keys_and_can_go_on(tmp_path, quick, monkeypatch):

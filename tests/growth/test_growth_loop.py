@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 
 import growth_runs
@@ -176,6 +177,32 @@ def test_wrong_input_is_refused_before_anything_is_written(tmp_path, sections, m
     with pytest.raises(es.InputError, match=message):
         growth.grow(growth_runs.tiny(**sections), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "no_such_table.csv"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_users_own_model_raises_is_no_refusal_of_the_disk(tmp_path, monkeypatch, error):
+    """While it is built, nothing of a run is there to go on with; a connection is no matter of the disk at all."""
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(growth.setup, "_seed", fails)
+        with pytest.raises(type(error)) as raised:
+            growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run")
+    assert raised.value is error
+    assert not (tmp_path / "run").exists()
+    if isinstance(error, ConnectionError):
+        monkeypatch.setattr(growth.stage, "train_epoch", fails)
+        with pytest.raises(ConnectionResetError):
+            growth.grow(growth_runs.tiny(), run_dir=tmp_path / "run")
 
 
 def test_growth_stops_when_the_budget_holds_no_more(tmp_path):

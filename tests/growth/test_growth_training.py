@@ -11,7 +11,7 @@ import torch
 
 import energysplit as es
 from energysplit import growth
-from energysplit.growth.evaluation import EVALUATION_BATCH
+from energysplit.growth.notes import EVALUATION_BATCH
 from energysplit.growth.teacher import TEACHER_FILE
 from energysplit.output.atomic import write_text
 from energysplit.output.tensors import load_tensors
