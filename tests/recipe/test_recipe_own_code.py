@@ -167,6 +167,7 @@ def commands(recipe: Path, run: Path, experiment: Path) -> dict[str, list[str]]:
     return {
         "grow": ["grow", str(recipe), "--dry-run"],
         "price a recipe": ["price", str(recipe)],
+        "price a recipe of another name": ["price", str(recipe.parent / "theirs.txt")],
         "price a run": ["price", str(run)],
         "profile": ["profile", "--for", str(recipe), "--kit", "kit.zip"],
         "allocate": ["allocate", str(run)],
@@ -179,6 +180,7 @@ def commands(recipe: Path, run: Path, experiment: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("command", commands(Path(), Path(), Path()))
 def test_every_command_that_would_run_code_asks(elsewhere, command):
     written(elsewhere, PLAIN, "ours.toml")
+    written(elsewhere, CODE, "theirs.txt")
     theirs = written(elsewhere, CODE), run_of(elsewhere, model={"name": "stranger_code:net"})
     arguments = commands(*theirs, written(elsewhere, EXPERIMENT, "experiment.toml"))[command]
     asked = CliRunner().invoke(app, arguments)
