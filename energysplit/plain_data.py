@@ -97,7 +97,7 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: see `read_json`.
     """
     try:
-        return _checked(json.loads(text))
+        return checked(json.loads(text))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -119,7 +119,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     if _LONG_KEY.search(text):
         raise ValueError(_TOO_DEEP)
     try:
-        return _checked(tomllib.loads(text))
+        return checked(tomllib.loads(text))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -127,8 +127,12 @@ def parse_toml(text: str) -> dict[str, Any]:
 _TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
 
 
-def _checked(tree: Any) -> Any:
-    """The tree, all of whose values are plain; level by level, so that depth costs no stack."""
+def checked(tree: Any) -> Any:
+    """The tree, all of whose values are plain; level by level, so that depth costs no stack.
+
+    Raises:
+        ValueError: it is too deep, or holds a whole number or a text that plain data may not.
+    """
     level, depth = [tree], 0
     while level:
         if depth > DEEPEST:
@@ -137,12 +141,14 @@ def _checked(tree: Any) -> Any:
             if isinstance(value, int) and not -_LARGEST_WHOLE < value < _LARGEST_WHOLE:
                 raise ValueError("it holds a whole number beyond 64 bits")
             for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
-                if _UNWRITABLE.search(text):
+                if isinstance(text, str) and _UNWRITABLE.search(text):
                     raise ValueError(f"it holds a character that can't be written: {text[:40]!a}")
         level = [
             inner
             for value in level
-            for inner in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+            for inner in (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            )
         ]
         depth += 1
     return tree
