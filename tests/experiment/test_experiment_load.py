@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from experiment_files import TINY, experiment_file, tiny_plan
 
+from energysplit import plain_data
 from energysplit.errors import RecipeError
 from energysplit.experiment.load import load_experiment
 from energysplit.experiment.plan import make_plan
@@ -73,13 +74,17 @@ def test_sizes_have_bases_seeds_and_methods_of_their_own(tmp_path: Path) -> None
     assert [(run.method, run.seed, run.recipe.train.epochs) for run in plan.runs] == [("a", 7, 9), ("b", 7, 9)]
 
 
-def test_a_number_of_threads_nobody_sets_is_one(tmp_path: Path) -> None:
+def test_a_number_of_threads_nobody_sets_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = experiment_file(tmp_path)
     text = (tmp_path / "tiny.toml").read_text()
     assert "threads = 1\n" in text
     (tmp_path / "tiny.toml").write_text(text.replace("threads = 1\n", ""))
     assert load(tmp_path / "tiny.toml").run.threads is None
-    assert {run.recipe.run.threads for run in make_plan(path).runs} == {1}
+    read, read_toml = [], plain_data.read_toml
+    monkeypatch.setattr(plain_data, "read_toml", lambda file: read.append(file.name) or read_toml(file))
+    plan = make_plan(path)
+    assert {run.recipe.run.threads for run in plan.runs} == {1}
+    assert read.count("tiny.toml") == len(plan.runs)  # what was asked about is what is used
     assert {run.recipe.run.threads for run in make_plan(path, overrides=["run.threads=2"]).runs} == {2}
 
 
