@@ -1,19 +1,21 @@
-"""JSON and TOML from files of anybody, as plain data of bounded size: tables, lists, text, numbers.
+"""Files of anybody: ordinary ones only, and of them JSON and TOML as plain data (tables, lists, text, numbers).
 
-Python's readers stop at what is no JSON or TOML. What they pass on, or break at, is refused here too: files of any
-size or that never end (a device, a pipe), tables nested without end, whole numbers beyond 64 bits, which no float
-holds, NUL, which no path may hold, and halves of characters, which can't be printed.
+What never ends (a device, a pipe) is refused of any file; how large one may be says whoever reads it. Python's readers
+of JSON and TOML stop at what is neither. What they pass on, or break at, is refused here too: megabytes, tables nested
+without end, whole numbers beyond 64 bits, which no float holds, NUL, which no path may hold, and halves of characters,
+which can't be printed.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LARGEST_JSON, LARGEST_TOML = 16 << 20, 1 << 20
 """Bytes of a file; the largest that energysplit writes have some hundred thousand."""
@@ -29,6 +31,26 @@ _PART = r"""(?:(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'
 _LONG_KEY = re.compile(rf"(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 
+def open_file(path: Path | str) -> BinaryIO:
+    """An ordinary file, open for reading. Nobody waits for the other end of a pipe.
+
+    Raises:
+        OSError: it is missing, a folder, or can't be opened.
+        ValueError: it is no ordinary file (a device, a pipe), or has a name that no file can have.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is no ordinary file")
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def read_file(path: Path, largest: int | None = None) -> bytes:
     """The content of an ordinary file.
 
@@ -40,15 +62,12 @@ def read_file(path: Path, largest: int | None = None) -> bytes:
         OSError: it is missing or can't be read.
         ValueError: it is no ordinary file (a device, a pipe), is too large, or has a name that no file can have.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(21, "Is a directory", str(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no ordinary file")
-        if largest is not None and status.st_size > largest:
-            raise ValueError(f"it has {status.st_size:,} bytes, at most {largest:,} expected")
-        return file.read()
+    with open_file(path) as file:
+        # Counted as read: what the kernel makes up (/proc) says that it has no bytes, and what grows has more.
+        content = file.read(-1 if largest is None else largest + 1)
+    if largest is not None and len(content) > largest:
+        raise ValueError(f"it has more than {largest:,} bytes")
+    return content
 
 
 def read_json(path: Path) -> Any:
@@ -78,7 +97,7 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: see `read_json`.
     """
     try:
-        return _checked(json.loads(text))
+        return checked(json.loads(text))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -100,7 +119,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     if _LONG_KEY.search(text):
         raise ValueError(_TOO_DEEP)
     try:
-        return _checked(tomllib.loads(text))
+        return checked(tomllib.loads(text))
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -108,8 +127,12 @@ def parse_toml(text: str) -> dict[str, Any]:
 _TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
 
 
-def _checked(tree: Any) -> Any:
-    """The tree, all of whose values are plain; level by level, so that depth costs no stack."""
+def checked(tree: Any) -> Any:
+    """The tree, all of whose values are plain; level by level, so that depth costs no stack.
+
+    Raises:
+        ValueError: it is too deep, or holds a whole number or a text that plain data may not.
+    """
     level, depth = [tree], 0
     while level:
         if depth > DEEPEST:
@@ -118,12 +141,14 @@ def _checked(tree: Any) -> Any:
             if isinstance(value, int) and not -_LARGEST_WHOLE < value < _LARGEST_WHOLE:
                 raise ValueError("it holds a whole number beyond 64 bits")
             for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
-                if _UNWRITABLE.search(text):
+                if isinstance(text, str) and _UNWRITABLE.search(text):
                     raise ValueError(f"it holds a character that can't be written: {text[:40]!a}")
         level = [
             inner
             for value in level
-            for inner in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+            for inner in (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            )
         ]
         depth += 1
     return tree

@@ -393,6 +393,10 @@ class ReplacementRecord(_Record):
     status: str
 
 
+JOURNAL_FILE = "journal.jsonl"
+"""Of a run folder: a `GrowthRecord` a line."""
+
+
 class GrowthRecord(_Record):
     """One line of `journal.jsonl`: a stage of train, index, allocate, split.
 

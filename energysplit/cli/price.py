@@ -12,7 +12,7 @@ from energysplit.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from energysplit.graph import Network
-    from energysplit.recipe import HardwareRecipe
+    from energysplit.recipe import HardwareRecipe, Recipe
     from energysplit.types import CostProvider
 
 MULTIPLIERS = (1.0, 0.75, 0.5, 0.25)
@@ -59,18 +59,20 @@ def price(
     from energysplit.cli.arguments import image_shape
     from energysplit.cli.console import console, cost, facts, show
     from energysplit.cli.groups import show_groups
+    from energysplit.cli.run_folder import check_code
     from energysplit.costs import NetworkPricer
     from energysplit.costs.configured import configured, said_of_tables
     from energysplit.costs.marginals import known_marginals
 
     wanted = provider or ["macs", "params"]
     _refuse_unused(wanted, {"profile": profile, "tables": tables, "strict": strict})
-    if not allow_code:
-        _check_code(target)
-    hardware = _hardware(target, profile, tables, strict)
+    recipe = _recipe(target, allow_code)
+    if not allow_code and Path(target).is_dir():
+        check_code(Path(target))
+    hardware = _hardware(target, recipe, profile, tables, strict)
     with said_of_tables() as said:
         providers = {name: configured(name, hardware) for name in wanted}
-    label, net, model = _network(target, None if image is None else image_shape(image))
+    label, net, model = _network(target, recipe, None if image is None else image_shape(image))
     pricers = {name: NetworkPricer(net, found) for name, found in providers.items()}
     out = console()
     for text in dict.fromkeys(said):
@@ -88,16 +90,14 @@ def price(
             out.print(f"{name}, -: {refusal}", markup=False)
 
 
-def _check_code(target: str) -> None:
-    """Refuse a recipe, or a run's, from outside the working folder that names code."""
-    from energysplit.cli.run_folder import check_code
+def _recipe(target: str, allow_code: bool) -> Recipe | None:
+    """The recipe in a file, whatever its name; None if the target is a model or a run."""
+    from energysplit import models
     from energysplit.recipe import load
 
     path = Path(target)
-    if path.is_file() and path.suffix == ".toml":
-        load(path, allow_code=False)
-    elif path.is_dir():
-        check_code(path)
+    is_recipe = target not in models.names() and (path.is_file() or (path.suffix == ".toml" and not path.is_dir()))
+    return load(path, allow_code=allow_code) if is_recipe else None
 
 
 def _refuse_unused(wanted: list[str], given: dict[str, object]) -> None:
@@ -113,20 +113,21 @@ def _refuse_unused(wanted: list[str], given: dict[str, object]) -> None:
             )
 
 
-def _hardware(target: str, profile: str | None, tables: str | None, strict: bool) -> HardwareRecipe:
+def _hardware(
+    target: str, recipe: Recipe | None, profile: str | None, tables: str | None, strict: bool
+) -> HardwareRecipe:
     """The options given, over what the recipe or the run says; another profile than theirs has tables of its own."""
-    from energysplit.recipe import HardwareRecipe, load
+    from energysplit.recipe import HardwareRecipe
+    from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
 
     path, base = Path(target), HardwareRecipe()
-    if path.is_file() and path.suffix == ".toml":
-        base = load(path).hardware
-    elif (path / "recipe.json").is_file():
-        from energysplit.cli.run_folder import recipe
-
+    if recipe is not None:
+        base = recipe.hardware
+    elif (path / RECIPE_FILE).is_file():
         try:
-            base = HardwareRecipe.model_validate(recipe(path).get("hardware", {}))
+            base = HardwareRecipe.model_validate(saved_recipe(path).get("hardware", {}))
         except ValueError as error:
-            raise RunError(f"{path / 'recipe.json'} is damaged: hardware: {error}") from None
+            raise RunError(f"{path / RECIPE_FILE} is damaged: hardware: {error}") from None
     return HardwareRecipe(
         profile=profile or base.profile,
         tables=tables or (base.tables if profile is None else None),
@@ -134,11 +135,14 @@ def _hardware(target: str, profile: str | None, tables: str | None, strict: bool
     )
 
 
-def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Network, str | None]:
+def _network(target: str, recipe: Recipe | None, image: tuple[int, int, int] | None) -> tuple[str, Network, str | None]:
     """Label, network, and the model's name where the target is a registered model."""
     from energysplit import models
 
     path = Path(target)
+    if recipe is not None:
+        _refuse_image(image, "a recipe")
+        return f"recipe {path}", _seed_of(recipe), None
     if target not in models.names():
         if path.is_dir():
             from energysplit.cli.run_folder import last_stage, load_stage
@@ -146,9 +150,6 @@ def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Netw
             _refuse_image(image, "a run")
             stage = last_stage(path)
             return f"run {path}, stage {stage.name}", load_stage(path, stage), None
-        if path.is_file() or path.suffix == ".toml":
-            _refuse_image(image, "a recipe")
-            return f"recipe {path}", _seed_of(path), None
         if len(path.parts) > 1:
             raise InputError(f"{target}: no such file or folder; expected a model, a recipe file or a run folder")
     name = models.resolve(target)
@@ -156,12 +157,10 @@ def _network(target: str, image: tuple[int, int, int] | None) -> tuple[str, Netw
     return f"model {name}", net, name if name in models.names() else None
 
 
-def _seed_of(path: Path) -> Network:
+def _seed_of(recipe: Recipe) -> Network:
     """The seed of a recipe. Its data and its trained weights need not be there."""
     from energysplit import data, models
-    from energysplit.recipe import load
 
-    recipe = load(path)
     shape = data.image_shape(recipe.data.name, recipe.data.image_size)
     return _trace(models.build_seed(recipe.model.name, recipe.model.args), shape)
 

@@ -18,11 +18,12 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN"
     from energysplit.output.onnx_export import read_parity
     from energysplit.output.place import check_writable
     from energysplit.output.report import write_report
+    from energysplit.types import JOURNAL_FILE
 
     check_writable(run, "the report is written into the run folder")
-    records = journal.read(run / "journal.jsonl")
+    records = journal.read(run / JOURNAL_FILE)
     if not records:
-        raise RunError(f"{run / 'journal.jsonl'}: no finished stage yet; run `energysplit grow` with --resume first")
+        raise RunError(f"{run / JOURNAL_FILE}: no finished stage yet; run `energysplit grow` with --resume first")
     onnx = run / "model.onnx"
     path = write_report(run, recipe, records, read_parity(onnx) if onnx.is_file() else None)
     typer.echo(f"report: {path}")

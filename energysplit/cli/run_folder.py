@@ -35,8 +35,9 @@ def load_stage(run: Path, stage: Path) -> Network:
     """
     from energysplit import models
     from energysplit.output.checkpoint import load
+    from energysplit.recipe.saved import RECIPE_FILE
 
-    model = recipe(run).get("model") if (run / "recipe.json").exists() else None
+    model = recipe(run).get("model") if (run / RECIPE_FILE).exists() else None
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
         return load(stage)
     return load(stage, models.build_seed(model["name"], model.get("args", {})))
@@ -48,8 +49,9 @@ def check_code(run: Path) -> None:
     A `RecipeError` that says which key does.
     """
     from energysplit.recipe import own_code
+    from energysplit.recipe.saved import RECIPE_FILE
 
-    file = run / "recipe.json"
+    file = run / RECIPE_FILE
     if file.exists():
         own_code.check_code(recipe(run), lambda _: file)
 

@@ -66,8 +66,9 @@ def saved_stage(run: Path, number: int | None, allow_code: bool) -> SavedStage:
     resolved = run_folder.recipe(run)
     from energysplit.recipe import from_dict
     from energysplit.recipe.changes import completed
+    from energysplit.recipe.saved import RECIPE_FILE
 
-    recipe = from_dict(completed(resolved), source=str(run / "recipe.json"))
+    recipe = from_dict(completed(resolved), source=str(run / RECIPE_FILE))
     from energysplit.growth.saved import load_saved
 
     return load_saved(run, recipe, number)

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from energysplit.data.small_sets import limited
 from energysplit.data.split import Batch, Split, Splits, divide
-from energysplit.errors import DataError
+from energysplit.errors import DataError, refusal
 
 # ImageNet's, pixels between 0 and 1.
 MEAN = (0.485, 0.456, 0.406)
@@ -115,7 +115,12 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
         try:
             with Image.open(path, formats=_FORMATS) as file:
                 image = file.convert("RGB")
+        except MemoryError:
+            raise
         except Exception as error:  # a damaged file can make the decoder stumble anywhere
+            if isinstance(error, OSError) and error.errno is not None:  # the system's, not the decoder's
+                error.filename = path
+                return DataError(f"image {refusal(error)}")
             return DataError(f"image {path} can't be read ({error}); replace or remove it")
         if seed is None:
             return self.plain(image), label

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from energysplit.experiment.state import RECIPE_FILE, state_of
+from energysplit.experiment.state import state_of
 from energysplit.hardware.detect import package_version
 from energysplit.output.environment import read_environment
 from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
+from energysplit.recipe.saved import RECIPE_FILE
 
 VERSIONS = ("energysplit", "torch")
 

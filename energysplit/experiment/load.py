@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from energysplit.errors import RecipeError
 from energysplit.experiment.schema import OWN_KEYS, PLACEHOLDER, Experiment, MethodTable, Size
-from energysplit.recipe import Recipe, Setting, load
+from energysplit.recipe import Recipe, Setting, load, override
 from energysplit.recipe.explain import explain
 from energysplit.recipe.load import read_toml
 
@@ -97,9 +97,7 @@ def run_recipe(
     _check_overrides(overrides)
     file = Path(path).parent / base
     recipe = load(file, overrides, settings, allow_code=allow_code)
-    if recipe.run.threads is None:
-        recipe = load(file, overrides, [*settings, Setting("run.threads", 1, called)])
-    return recipe
+    return recipe if recipe.run.threads is not None else override(recipe, ["run.threads=1"])
 
 
 def _settings(values: Mapping[str, Any], label: str, path: Path | str) -> Iterable[Setting]:

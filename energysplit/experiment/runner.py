@@ -22,6 +22,7 @@ from energysplit.experiment.signals import Signals
 from energysplit.experiment.state import RunState, check_run, seed_trained, state_of
 from energysplit.output.numbers import duration, percent
 from energysplit.output.place import check_writable
+from energysplit.recipe.saved import RECIPE_FILE
 
 RECIPES, LOGS = "recipes", "logs"
 PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
@@ -153,7 +154,7 @@ class Runner:
         log = self._log(run)
         log.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{self._place(run)}: {words}")
-        resume = (run.folder / "recipe.json").exists()
+        resume = (run.folder / RECIPE_FILE).exists()
         had = self._had(run)
         self.running[run.name] = (self.start(run, recipe, log, resume), time.monotonic(), had)
 

@@ -15,9 +15,9 @@ from energysplit.errors import RunError
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
+from energysplit.recipe.saved import RECIPE_FILE
+from energysplit.types import JOURNAL_FILE
 
-JOURNAL_FILE = "journal.jsonl"
-RECIPE_FILE = "recipe.json"
 REPORT_FILE = "report.html"
 MODEL_FILE = "model.onnx"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from energysplit.errors import RunError
-from energysplit.growth.journal import JOURNAL_FILE, read
+from energysplit.growth.journal import read
 from energysplit.output.comparison import ComparedRun
 from energysplit.output.measured import read_measured
 from energysplit.recipe import completed
 from energysplit.recipe.saved import saved_recipe
+from energysplit.types import JOURNAL_FILE
 
 
 def read_run(run: Path) -> ComparedRun:

@@ -36,12 +36,12 @@ from energysplit.output.place import Held, held
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
+from energysplit.recipe.saved import RECIPE_FILE
 from energysplit.train.plateau import Plateau
-from energysplit.types import GrowthRecord, SplitIndex, TrainRecord
+from energysplit.types import JOURNAL_FILE, GrowthRecord, SplitIndex, TrainRecord
 
 AVERAGE_FILE = "average.safetensors"
 OPTIMISER_FILE = "optimiser.safetensors"
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RunFolder:
     def __init__(self, path: Path, seed_module: nn.Module) -> None:
         self.path = path
         self.seed_module = seed_module
-        self.journal = path / journal.JOURNAL_FILE
+        self.journal = path / JOURNAL_FILE
         self._held: Held | None = None
 
     def stage(self, number: int) -> Path:

@@ -18,7 +18,6 @@ from energysplit.output.atomic import append_line, write_text
 from energysplit.plain_data import read_file
 from energysplit.types import GrowthRecord
 
-JOURNAL_FILE = "journal.jsonl"
 CHECKSUM = "checksum"
 _END = re.compile(rb',"' + CHECKSUM.encode() + rb'":"([0-9a-f]{64})"\}\Z')
 

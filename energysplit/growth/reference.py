@@ -21,7 +21,7 @@ from energysplit.output.atomic import write_text
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_json
 from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
-from energysplit.types import CostProvider, CostRecord, GrowthRecord
+from energysplit.types import JOURNAL_FILE, CostProvider, CostRecord, GrowthRecord
 
 _SAME_PRICE = 1e-9  # relative: the journal holds prices to the last bit, a table in another file may round
 
@@ -137,7 +137,7 @@ def read_reference(path: str | Path, key: str, stages: int) -> Reference:
         raise RecipeError(
             f"{said}: that run is a baseline itself (baseline.kind); give the run of the growth it is compared with"
         )
-    file = run / journal.JOURNAL_FILE
+    file = run / JOURNAL_FILE
     if not file.exists():
         raise RunError(f"{said}: the run has no finished stage yet; grow it first: energysplit grow RECIPE --run {run}")
     records, damage = journal.recover(file)
@@ -183,5 +183,5 @@ def _growths(recipe: Mapping[str, Any], said: str) -> int:
     growth = recipe.get("growth")
     stages = growth.get("stages") if isinstance(growth, dict) else None
     if not isinstance(stages, int):
-        raise RunError(f"{said}: its recipe.json has no growth.stages; grow it again in a new folder")
+        raise RunError(f"{said}: its {RECIPE_FILE} has no growth.stages; grow it again in a new folder")
     return stages

@@ -23,7 +23,7 @@ from energysplit.recipe.changes import completed
 from energysplit.recipe.first_stage import first_stage, unshared
 from energysplit.recipe.saved import saved_recipe
 from energysplit.train.plateau import Plateau
-from energysplit.types import GrowthRecord
+from energysplit.types import JOURNAL_FILE, GrowthRecord
 
 
 def reuse_seed(finished: Path, new: Path, recipe: Recipe) -> bool:
@@ -73,7 +73,7 @@ def _trained(finished: Path, recipe: Recipe) -> GrowthRecord:
     Raises:
         RunError: there is none.
     """
-    lines = finished / journal.JOURNAL_FILE
+    lines = finished / JOURNAL_FILE
     records = journal.recover(lines)[0] if lines.exists() else []
     if not records:
         raise RunError(f"{finished}: its stage 0 is not finished, so there is nothing to reuse")

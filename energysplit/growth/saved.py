@@ -19,7 +19,7 @@ from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of
 from energysplit.output.indices import INDEX_FILE, check_index, load_index
 from energysplit.recipe import Recipe
-from energysplit.types import Allocation, AllocationRecord, Cost, CostProvider, GrowthRecord, SplitIndex
+from energysplit.types import JOURNAL_FILE, Allocation, AllocationRecord, Cost, CostProvider, GrowthRecord, SplitIndex
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
             f"{run}: this run is a baseline (kind {recipe.baseline.kind!r}), in which nothing is split, so no stage "
             "has splitting indices to choose neurons by; give the run of a growth"
         )
-    file = run / journal.JOURNAL_FILE
+    file = run / JOURNAL_FILE
     records, damage = journal.recover(file) if file.exists() else ([], "")
     _check_missing(run, number, records)
     number = _number(run, number)

@@ -19,6 +19,7 @@ from energysplit.graph import Network
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of, write_text
 from energysplit.plain_data import read_json
+from energysplit.recipe.saved import run_of_stage, saved_recipe
 from energysplit.recipe.schema import TeacherRecipe
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
@@ -98,12 +99,13 @@ def _checkpoint(run: Path) -> Path:
 
 def _seed(folder: Path) -> Any:
     """The seed of a stage's run, as its recipe names it (that may be the user's own code); None elsewhere."""
-    if folder.parent.name != "stages":
+    run = run_of_stage(folder)
+    if run is None:
         return None
     try:
-        model = read_json(folder.parents[1] / "recipe.json")["model"]
+        model = saved_recipe(run)["model"]
         name, args = model["name"], model.get("args", {})
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (RunError, KeyError, TypeError):
         return None
     return models.build_seed(name, args)
 

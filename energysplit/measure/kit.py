@@ -64,13 +64,13 @@ def write_kit(
 
 
 def read_attachment(results: Path | str) -> str:
-    """The text that was attached to the plan these results come from; "" if none was.
+    """The text that was attached to the plan these results come from, whole or not; "" if none was.
 
     Raises:
         InputError: the file can't be read, has no line for the attachment, or the line was cut or changed.
     """
     try:
-        for line in read_file(Path(results)).decode().splitlines():
+        for line in read_file(Path(results)).decode().split("\n"):
             if not line.startswith("#"):
                 break
             key, _, value = line[1:].strip().partition("=")

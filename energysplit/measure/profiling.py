@@ -18,7 +18,6 @@ from energysplit.errors import InputError
 from energysplit.measure import networks
 from energysplit.measure.alignment import multiple_of
 from energysplit.measure.build import table
-from energysplit.measure.kit import read_attachment
 from energysplit.measure.networks import MeasuredNetwork
 from energysplit.measure.rows import divided
 from energysplit.measure.samples import Results, read_results
@@ -99,7 +98,7 @@ def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int,
         InputError: the file is not what a kit's script writes, or nothing in it ran.
     """
     results = read_results(path)
-    known, more = networks.read(read_attachment(path), str(path))
+    known, more = networks.read(results.attachment, str(path))
     if not results.models:
         raise InputError(f"{path}: no network ran: {next(iter(results.failed.values()), 'nothing was measured yet')}")
     try:

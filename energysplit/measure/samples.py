@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from energysplit.errors import InputError, nearest
+from energysplit.measure.plan import unpack
 from energysplit.measure.summary import Summary
 from energysplit.plain_data import read_file
 
@@ -86,6 +87,18 @@ class Results:
     header: Mapping[str, str]
     models: Mapping[str, ModelSamples]
     failed: Mapping[str, str]
+
+    @cached_property
+    def attachment(self) -> str:
+        """The text that was attached to the plan these results come from; "" if none was.
+
+        Raises:
+            InputError: it was cut or changed.
+        """
+        try:
+            return unpack(self.header["attachment"])
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
 
     @cached_property
     def reference(self) -> Summary:

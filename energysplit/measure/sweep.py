@@ -211,7 +211,7 @@ class Sweep:
         plan = self.options.plan
         settings = {"execution_provider": plan.execution_provider, "threads": str(plan.threads)}
         for part in self.results:
-            _, said = networks.read(read_attachment(part.path), str(part.path))
+            _, said = networks.read(part.attachment, str(part.path))
             found = {**part.header, "precision": str(said.get("precision", self.options.precision))}
             for key, value in (*settings.items(), ("precision", self.options.precision)):
                 if found.get(key) != value:
@@ -238,8 +238,8 @@ def earlier(folder: Path) -> tuple[list[Results], dict[str, MeasuredNetwork]]:
     known: dict[str, MeasuredNetwork] = {}
     for path in sorted(folder.glob(f"[0-9]*/{RESULTS_FILE}")):
         try:
-            names, _ = networks.read(read_attachment(path), str(path))
             results = read_results(path)
+            names, _ = networks.read(results.attachment, str(path))
         except InputError:
             continue
         if set(names) <= set(results.models):

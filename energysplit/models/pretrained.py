@@ -85,6 +85,8 @@ def load_weights(
 def _read(file: Path) -> dict[str, Tensor]:
     """The tensors of a file by name."""
     try:
+        if file.exists() and not file.is_file():
+            raise OSError("it is no ordinary file")
         if file.suffix == ".safetensors":
             return load_file(file)
         _check_archive(file)
@@ -110,11 +112,9 @@ def _check_archive(file: Path) -> None:
     """Refuse what would keep torch busy without end; tensors are stored as they are, under short names.
 
     Raises:
-        ValueError: the file is a device or a pipe, a zip that unpacks to more than itself, or holds texts so long that
-            torch, whose search in its own message takes their square, would not come to its error.
+        ValueError: the file is a zip that unpacks to more than itself, or holds texts so long that torch, whose search
+            in its own message takes their square, would not come to its error.
     """
-    if file.exists() and not file.is_file():
-        raise ValueError("no ordinary file")
     if not zipfile.is_zipfile(file):
         with open(file, "rb") as content:
             for _ in range(_PICKLES):

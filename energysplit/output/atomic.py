@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from energysplit.errors import CheckpointError
+from energysplit.plain_data import open_file
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -141,9 +142,17 @@ def recover_folder(path: Path | str) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits; reads a megabyte at a time."""
+    """SHA-256 of a file's content, 64 hexadecimal digits; reads a megabyte at a time.
+
+    Raises:
+        CheckpointError: it is no ordinary file (a device, a pipe).
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    try:
+        file = open_file(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path} can't be read: {error}; restore it from a copy") from None
+    with file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from energysplit.errors import RecipeError, RunError
-from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
+from energysplit.recipe.saved import RECIPE_FILE, run_of_stage, saved_recipe
 
 Key = tuple[str | int, ...]
 
@@ -35,13 +35,13 @@ def check_code(tree: Mapping[str, Any], origin: Callable[[Key], Path | None]) ->
     for key, name in _named(tree):
         if (file := origin(key)) is not None:
             _check(file, ".".join(map(str, key)), name)
-    for file in _teachers(tree):
+    for run in _teachers(tree):
         try:
-            named = list(_named({"model": saved_recipe(file.parent).get("model")}))
+            named = list(_named({"model": saved_recipe(run).get("model")}))
         except RunError:
             continue  # nothing is built by a recipe that can't be read
         for key, name in named:
-            _check(file, ".".join(map(str, key)), name)
+            _check(run / RECIPE_FILE, ".".join(map(str, key)), name)
 
 
 def in_working_folder(file: Path) -> bool:
@@ -94,9 +94,9 @@ def _at(tree: Any, *keys: str) -> Any:
 
 
 def _teachers(tree: Mapping[str, Any]) -> list[Path]:
-    """Where the recipe is that the teacher's seed is built by: of a run, or of a run's stage."""
-    run = _at(tree, "train", "teacher", "run")
-    if not isinstance(run, str):
+    """The runs whose recipe may say what the teacher's seed is built by: the run named, or that of the stage named."""
+    said = _at(tree, "train", "teacher", "run")
+    if not isinstance(said, str):
         return []
-    folders = (Path(run).expanduser(), Path(run).expanduser().resolve().parent.parent)
-    return [folder / RECIPE_FILE for folder in folders if (folder / RECIPE_FILE).is_file()]
+    run = Path(said).expanduser()
+    return [run] if (whole := run_of_stage(run)) is None else [run, whole]

@@ -11,6 +11,11 @@ from energysplit.plain_data import read_json
 RECIPE_FILE = "recipe.json"
 
 
+def run_of_stage(folder: Path) -> Path | None:
+    """The run that a folder is a stage of, by where it is said to be (links are not followed); None elsewhere."""
+    return folder.parents[1] if folder.parent.name == "stages" else None
+
+
 def saved_recipe(run: Path) -> dict[str, Any]:
     """The resolved recipe a run folder holds.
 

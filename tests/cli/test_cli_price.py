@@ -274,6 +274,8 @@ def test_a_recipe_and_a_run_bring_their_device(tables, tmp_path):
     recipe = tmp_path / "own.toml"
     recipe.write_text(f'{text}\n[hardware]\nprofile = "generic_45nm"\n')
     assert "generic_45nm" in _rows(_price(str(recipe), "--provider", "energy"))["energy"]
+    recipe = recipe.rename(tmp_path / "own.txt")  # a recipe by any other name
+    assert "generic_45nm" in _rows(_price(str(recipe), "--provider", "energy"))["energy"]
     other = _rows(_price(str(recipe), "--provider", "energy", "--profile", "stm32l4r5"))["energy"]
     assert "stm32l4r5" in other
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import struct
 
@@ -175,6 +176,23 @@ def test_a_damaged_image_is_named(folder_root, tmp_path, workers):
     (copy / "val" / "blue" / "0.png").write_bytes(b"not an image")
     splits = data.load("image_folder", root=copy, image_size=16, workers=workers)
     with pytest.raises(DataError, match=r"^image .*blue/0.png can't be read .*replace or remove it$"):
+        list(splits.test.batches(4))
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (MemoryError(), MemoryError, "^$"),
+        (OSError(errno.EMFILE, "Too many open files"), DataError, r"^image .*\.png: Too many open files; mend that$"),
+    ],
+)
+def test_no_image_is_blamed_for_the_machine(folder_root, monkeypatch, error, raised, message):
+    def fail(*_, **__):
+        raise error
+
+    splits = data.load("image_folder", root=folder_root, image_size=16, workers=0)
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(raised, match=message):
         list(splits.test.batches(4))
 
 

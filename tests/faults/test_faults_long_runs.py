@@ -20,7 +20,7 @@ from energysplit.output.atomic import write_text
 from energysplit.output.comparison import ComparedRun
 from energysplit.output.report_content import report_document
 from energysplit.output.report_markdown import to_markdown
-from energysplit.types import GrowthRecord, TrainRecord
+from energysplit.types import JOURNAL_FILE, GrowthRecord, TrainRecord
 
 JOURNAL = Path(__file__).resolve().parents[1] / "growth" / "journal_before_kinds.jsonl"
 WARM_UP = 50
@@ -76,7 +76,7 @@ def test_memory_stays_flat_over_200_stages(tmp_path, in_full):
 
 def test_a_journal_is_read_in_one_pass(tmp_path, monkeypatch, in_full):
     stages = 10_000 if in_full else 1_000
-    path = tmp_path / journal.JOURNAL_FILE
+    path = tmp_path / JOURNAL_FILE
     written = records(stages)
     journal.rewrite(path, written)
     parsed, collected = [], []

@@ -34,7 +34,7 @@ from small_onnx import conv_net
 from torch import nn
 from typer.testing import CliRunner
 
-from energysplit import data, hardware
+from energysplit import data, hardware, plain_data
 from energysplit.cli.app import app
 from energysplit.cli.endings import LONGEST
 from energysplit.costs.table import CostTable
@@ -331,6 +331,27 @@ def test_a_run_may_hold_devices_and_pipes(file: str, tmp_path: Path) -> None:
                 shown = CliRunner().invoke(app, arguments)
                 assert shown.exit_code in (0, 2), shown.output
                 assert shown.exit_code == 0 or str(run / file) in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_nobody_waits_for_weights_in_a_pipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / name)
+    monkeypatch.setattr(pretrained, "load_file", lambda _: {})
+    with pytest.raises(InputError, match=f"{name} can't be read: it is no ordinary file"):
+        pretrained.load_weights(nn.Linear(2, 2), tmp_path / name)
+
+
+def test_what_is_read_is_counted_and_nothing_stays_open(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        plain_data.read_file(Path("/proc/cpuinfo"), 10)  # has no bytes, if you ask how many
+    os.mkfifo(tmp_path / "pipe")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+            plain_data.read_file(tmp_path)
+        with pytest.raises(ValueError, match="no ordinary file"):
+            plain_data.read_file(tmp_path / "pipe")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def compressed(path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from energysplit.errors import CheckpointError
 from energysplit.growth import journal
-from energysplit.types import AllocationRecord, GrowthRecord, SplitRecord
+from energysplit.types import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord
 
 BEFORE_KINDS = Path(__file__).with_name("journal_before_kinds.jsonl")
 """The first line of a growth of `growth_runs.tiny` (one epoch, one stage) by the version before signed splits."""
@@ -39,7 +39,7 @@ def test_a_line_from_before_signed_splits_is_read(old):
 
 
 def test_old_and_new_lines_stand_in_one_journal(old, tmp_path):
-    path = tmp_path / journal.JOURNAL_FILE
+    path = tmp_path / JOURNAL_FILE
     path.write_bytes(BEFORE_KINDS.read_bytes())
     new = signed(GrowthRecord(**{**dict(old), "stage": 1}))
     journal.append(path, new)
@@ -52,7 +52,7 @@ def test_old_and_new_lines_stand_in_one_journal(old, tmp_path):
 
 @pytest.mark.parametrize("which", ["old", "new"])
 def test_a_flipped_byte_anywhere_is_noticed(old, tmp_path, which):
-    path = tmp_path / journal.JOURNAL_FILE
+    path = tmp_path / JOURNAL_FILE
     if which == "old":
         path.write_bytes(BEFORE_KINDS.read_bytes())
     else:
@@ -80,7 +80,7 @@ def test_a_flipped_byte_anywhere_is_noticed(old, tmp_path, which):
     ],
 )
 def test_a_line_that_was_edited_is_named(tmp_path, change, message):
-    path = tmp_path / journal.JOURNAL_FILE
+    path = tmp_path / JOURNAL_FILE
     path.write_text(change(BEFORE_KINDS.read_text().removesuffix("\n")) + "\n")
     with pytest.raises(CheckpointError, match=rf"journal.jsonl, line 1: damaged \(.*{message}\)"):
         journal.read(path)

@@ -97,6 +97,8 @@ def test_attachments_survive_and_damage_is_said(tmp_path):
     path.write_text(f"# format=1\n# attachment={pack(ATTACHMENT)[:-8]}\nmodel\n")
     with pytest.raises(InputError, match=r"results\.csv: the attachment was cut or changed"):
         read_attachment(path)
+    path.write_text(f"# machine=a\u2028b\n# attachment={pack(ATTACHMENT)}\nmodel\n")
+    assert read_attachment(path) == ATTACHMENT  # a line ends where read_results says
     path.write_text("# format=1\nmodel\n# attachment=\n")
     with pytest.raises(InputError, match="no line '# attachment"):
         read_attachment(path)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from energysplit.errors import InputError
+from energysplit.measure.plan import pack
 from energysplit.measure.samples import read_results
 from energysplit.measure.summary import Summary, median_ranks
 
@@ -21,9 +22,9 @@ def test_samples_stand_beside_their_references(write_results):
     references = {"a": [0.001, 0.0011, 0.001, 0.002], "b": 0.001}
     nodes = {"a": [("u0.1_nchwc", [0.001] * 4), ("u1.0", [0.0005, 0.0006, 0.0007, 0.0008])]}
     energy = {"a": [0.1, 0.3, 0.2]}
-    path = write_results(TIMES, references, nodes, energy=energy, attachment="word")
+    path = write_results(TIMES, references, nodes, energy=energy, attachment=pack("said"))
     results = read_results(path)
-    assert results.header["attachment"] == "word"
+    assert results.attachment == "said"
     a, b = results.models["a"], results.models["b"]
     assert a.network.ratios == pytest.approx([2.0, 0.0021 / 0.0011, 1.9, 2.0])
     assert [(node.node, node.op_type, node.order) for node in a.nodes] == [

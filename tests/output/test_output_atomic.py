@@ -215,3 +215,8 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     assert number > 20
     atomic.recover_folder(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["done.txt", "stage"]
+
+
+def test_only_ordinary_files_have_a_digest():
+    with pytest.raises(CheckpointError, match="/dev/null can't be read: it is no ordinary file"):
+        atomic.sha256_of("/dev/null")

@@ -140,6 +140,10 @@ def test_overrides_are_never_evaluated_nor_smuggle_in_keys(write):
             r'--set train\.epochs: train\.epochs: expected a whole number >= 1.*given "ten" \(a string\)',
         ),
         ("train=3", "--set train: train: expected a table"),
+        ("data.root=/d/\udce9", r"--set data\.root: data\.root: it holds a character that can't be written"),
+        ("data.root=a\0b", r"--set data\.root: data\.root: it holds a character that can't be written"),
+        ("model.args.x=[1, {a='\udce9'}]", r"model\.args: it holds a character that can't be written"),
+        ("model.args.\udce9=1", r"model\.args: it holds a character that can't be written"),
     ],
 )
 def test_wrong_overrides_say_what_was_expected(write, override_text, message):

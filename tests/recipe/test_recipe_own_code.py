@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ def test_a_teachers_recipe_is_asked_for_too(elsewhere):
     for folder in (run, run / "stages" / "0"):
         with pytest.raises(RecipeError, match=r"recipe\.json: model\.name = 'stranger_code:net' runs code"):
             check_code({"train": {"teacher": {"run": str(folder)}}}, lambda _: None)
+    shutil.copytree(run / "stages", Path("kept"))  # the stage may lie elsewhere; where it is named is what counts
+    shutil.rmtree(run / "stages" / "0")
+    (run / "stages" / "0").symlink_to(Path("kept", "0").resolve())
+    with pytest.raises(RecipeError, match=r"recipe\.json: model\.name = 'stranger_code:net' runs code"):
+        check_code({"train": {"teacher": {"run": str(run / "stages" / "0")}}}, lambda _: None)
     (run / "recipe.json").write_text("damaged")
     check_code({"train": {"teacher": {"run": str(run)}}}, lambda _: None)
 
@@ -167,6 +173,7 @@ def commands(recipe: Path, run: Path, experiment: Path) -> dict[str, list[str]]:
     return {
         "grow": ["grow", str(recipe), "--dry-run"],
         "price a recipe": ["price", str(recipe)],
+        "price a recipe of another name": ["price", str(recipe.parent / "theirs.txt")],
         "price a run": ["price", str(run)],
         "profile": ["profile", "--for", str(recipe), "--kit", "kit.zip"],
         "allocate": ["allocate", str(run)],
@@ -179,6 +186,7 @@ def commands(recipe: Path, run: Path, experiment: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("command", commands(Path(), Path(), Path()))
 def test_every_command_that_would_run_code_asks(elsewhere, command):
     written(elsewhere, PLAIN, "ours.toml")
+    written(elsewhere, CODE, "theirs.txt")
     theirs = written(elsewhere, CODE), run_of(elsewhere, model={"name": "stranger_code:net"})
     arguments = commands(*theirs, written(elsewhere, EXPERIMENT, "experiment.toml"))[command]
     asked = CliRunner().invoke(app, arguments)
