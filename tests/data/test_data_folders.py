@@ -183,7 +183,11 @@ def test_a_damaged_image_is_named(folder_root, tmp_path, workers):
     ("error", "raised", "message"),
     [
         (MemoryError(), MemoryError, "^$"),
-        (OSError(errno.EMFILE, "Too many open files"), DataError, r"^image .*\.png: Too many open files; mend that$"),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            DataError,
+            r"^image .*\.png: Too many open files; raise the limit on open files .*$",
+        ),
     ],
 )
 def test_no_image_is_blamed_for_the_machine(folder_root, monkeypatch, error, raised, message):
