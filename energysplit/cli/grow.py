@@ -53,7 +53,7 @@ def _grow(
         typer.Exit: it was interrupted.
     """
     from energysplit.cli.processes import speaks
-    from energysplit.cli.starting import uncollected
+    from energysplit.cycles import uncollected
 
     # The recipe is checked before torch is imported: a typo is answered at once.
     from energysplit.recipe import load

@@ -6,13 +6,11 @@ is made before the line is written, and can be made again from the line before i
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from energysplit.cycles import uncollected
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import append_line, write_text
 from energysplit.plain_data import read_file
@@ -54,7 +52,7 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
         raise CheckpointError(f"{path}: {error.strerror}; a run's journal is expected there") from error
     torn = lines.pop()
     records: list[GrowthRecord] = []
-    with _uncollected():
+    with uncollected():
         for number, line in enumerate(lines, start=1):
             try:
                 record = _record(line)
@@ -69,18 +67,6 @@ def recover(path: Path | str) -> tuple[list[GrowthRecord], str]:
 def rewrite(path: Path, records: list[GrowthRecord]) -> None:
     """Replace the journal by these records, atomically."""
     write_text(path, "".join(_line(record) + "\n" for record in records))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Python's collector of cycles rests: records have none, and it would walk all of them again and again."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _line(record: GrowthRecord) -> str:

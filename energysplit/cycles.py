@@ -1,7 +1,8 @@
-"""Imports at full speed.
+"""Work that makes many objects that stay, at full speed.
 
 Python looks for reference cycles whenever many objects were made, and then goes through all there are. Importing torch
-and what comes with it makes a million that stay, so looking for garbage among them takes a third of the time to start.
+and what comes with it makes a million, so looking for garbage among them takes a third of the time to start; reading a
+journal of thousands of stages takes three times as long with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """For imports and short work: cycles are not looked for until the end."""
+    """Cycles are not looked for until the end."""
     collecting = gc.isenabled()
     gc.disable()
     try:
