@@ -57,8 +57,16 @@ class Part:
 
     def take(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "neurons dims"]:
         """This part of the vectors from a tensor shaped like the weight."""
-        chosen = weight.to(self.index.device).movedim(self.dim, 0).index_select(0, self.index.flatten())
-        return chosen.reshape(len(self.index), -1) / self.scale
+        return self._chosen(weight.to(self.index.device)) / self.scale
+
+    def add(self, gradient: Float[Tensor, "*shape"], to: Float[Tensor, "neurons dims"], factor: float) -> None:
+        """Add a factor times the gradient to the vectors, from one to the weight: the transpose of `put`."""
+        to[:, slice(*self.at)].add_(self._chosen(gradient), alpha=factor * self.scale)
+
+    def _chosen(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "neurons dims"]:
+        entries = weight.movedim(self.dim, 0)
+        entries = entries if self.whole else entries.index_select(0, self.index.flatten())
+        return entries.reshape(len(self.index), -1)
 
 
 class Layout:
@@ -87,13 +95,21 @@ class Layout:
             self.shapes[name] = torch.Size((group.channels, parts[-1].at[1]))
 
     def moves(self, vectors: Mapping[str, Tensor]) -> Moves:
-        """The moves of weights that vectors of some groups stand for; differentiable."""
+        """The moves of weights that vectors of some groups stand for."""
         found: tuple[dict[str, list[tuple[Part, Tensor]]], ...] = ({}, {})
         for name, matrix in vectors.items():
             for part in self.parts[name]:
                 found[part.dim].setdefault(part.layer, []).append((part, part.put(matrix)))
         rows, columns = ({layer: _joined(pieces) for layer, pieces in each.items()} for each in found)
         return Moves(rows, columns)
+
+    def add(self, gradients: Moves, vectors: Mapping[str, Tensor], factor: float) -> None:
+        """Add a factor times the gradient to vectors of some groups, from those to the moves that they stand for."""
+        for name, matrix in vectors.items():
+            for part in self.parts[name]:
+                gradient = (gradients.rows, gradients.columns)[part.dim].get(part.layer)
+                if gradient is not None:
+                    part.add(gradient, matrix, factor)
 
     def vectors(self, index: Mapping[str, SplitIndex]) -> Vectors:
         """The vectors that the directions of indices stand for; without outgoing directions, columns stay."""

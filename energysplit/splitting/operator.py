@@ -123,12 +123,9 @@ class SplittingOperator:
         def use(segment: Segment, pieces: Pieces) -> None:
             with torch.enable_grad():
                 for total, vectors in zip(totals, ends, strict=True):
-                    mine = {name: vectors[name].detach().requires_grad_() for name in segment.groups}
-                    outputs, halves = _pulls(segment, pieces, self.layout.moves(mine))
-                    gradients = torch.autograd.grad(outputs, list(mine.values()), halves, allow_unused=True)
-                    for name, gradient in zip(mine, gradients, strict=True):
-                        if gradient is not None:
-                            total[name].add_(gradient, alpha=weight)
+                    moves = self.layout.moves({name: vectors[name].detach() for name in segment.groups})
+                    gradients = _gradients(segment, pieces, moves)
+                    self.layout.add(gradients, {name: total[name] for name in segment.groups}, weight)
 
         with evaluating(self.net.module):
             part.visit(use)
@@ -213,6 +210,23 @@ class SplittingOperator:
 
 def _zeros(ends: Sequence[Vectors]) -> list[Vectors]:
     return [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
+
+
+def _gradients(segment: Segment, pieces: Pieces, moves: Moves) -> Moves:
+    """Half the gradient of v^T S v to the moves of weights; those that it does not depend on are left out.
+
+    To the moves, not to v: autograd would fill a matrix of zeros for each weight that v's rows are made of.
+    """
+    rows, columns = (
+        {layer: move.requires_grad_() for layer, move in each.items()} for each in (moves.rows, moves.columns)
+    )
+    outputs, halves = _pulls(segment, pieces, Moves(rows, columns))
+    found = torch.autograd.grad(outputs, [*rows.values(), *columns.values()], halves, allow_unused=True)
+    known = [
+        {layer: g for layer, g in zip(each, part, strict=True) if g is not None}
+        for each, part in ((rows, found[: len(rows)]), (columns, found[len(rows) :]))
+    ]
+    return Moves(*known)
 
 
 def _pulls(segment: Segment, pieces: Pieces, moves: Moves) -> tuple[list[Tensor], list[Tensor]]:
