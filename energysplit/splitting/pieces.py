@@ -83,12 +83,36 @@ def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
 
 def bend(node: fx.Node, weight: Tensor, slope: Tensor | None) -> Piece:
     """A nonlinearity. weight: G sigma''(z), gradient of the mean loss included; slope: sigma'(z), where needed."""
+
+    def both(t: Tangents, _: Moves) -> tuple[Tensor, Pulls]:
+        carried, nothing = _Bend.apply(t[node], weight, slope)  # type: ignore[no-untyped-call]
+        return carried, [(nothing, nothing)]
+
     return Piece(
         carry=lambda t, _: slope * t[node],
         each=lambda t, _: weight * t[node].square(),
         pull=lambda t, _: [(t[node], weight * t[node].detach())],
+        both=None if slope is None else both,
         held=(weight,) if slope is None else (weight, slope),
     )
+
+
+class _Bend(torch.autograd.Function):
+    """The tangent behind a bend; what counts at the bend joins its gradient on the way back, in one pass.
+
+    The second result is 0 and only stands for what counts, so that the way back comes here in any case.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(weight * t, slope)
+        ctx.set_materialize_grads(False)
+        return slope * t, t.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, carried: Tensor | None, _: Tensor) -> tuple[Tensor, None, None]:
+        counted, slope = ctx.saved_tensors
+        return counted if carried is None else counted.addcmul_(slope, carried), None, None
 
 
 def unit(node: fx.Node, gradient: Tensor) -> Piece:
