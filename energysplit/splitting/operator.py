@@ -89,10 +89,10 @@ class SplittingOperator:
         images = count_images(self.batches[:batches])
 
         def sweep() -> list[Vectors]:
-            totals = _zeros(ends)
+            totals: list[Vectors] = [{} for _ in ends]
             for part in self.sample.parts(batches):
                 self._add(part, ends, totals, part.images / images)
-            return totals
+            return _complete(totals, ends)
 
         return self._over_processes(self.swept(sweep))
 
@@ -100,9 +100,9 @@ class SplittingOperator:
         """S v of the whole batch that a part is of, for several vectors of each neuron."""
 
         def sweep() -> list[Vectors]:
-            totals = _zeros(ends)
+            totals: list[Vectors] = [{} for _ in ends]
             self._add(part, ends, totals, part.images / max(part.of, 1))
-            return totals
+            return _complete(totals, ends)
 
         return self._over_processes(self.swept(sweep))
 
@@ -118,13 +118,19 @@ class SplittingOperator:
         return [{name: next(found) for name in vectors} for vectors in ends]
 
     def _add(self, part: Part, ends: Sequence[Vectors], totals: Sequence[Vectors], weight: float) -> None:
-        """Add S v of one part, times a weight: half the gradient of v^T S v, which is separate for every neuron."""
+        """Add S v of one part, times a weight: half the gradient of v^T S v, which is separate for every neuron.
+
+        Totals that are not there yet are made as late as a training step's gradients are.
+        """
 
         def use(segment: Segment, pieces: Pieces) -> None:
             with torch.enable_grad():
                 for total, vectors in zip(totals, ends, strict=True):
                     moves = self.layout.moves({name: vectors[name].detach() for name in segment.groups})
                     gradients = _gradients(segment, pieces, moves)
+                    for name in segment.groups:
+                        if name not in total:
+                            total[name] = torch.zeros_like(vectors[name])
                     self.layout.add(gradients, {name: total[name] for name in segment.groups}, weight)
 
         with evaluating(self.net.module):
@@ -208,8 +214,12 @@ class SplittingOperator:
         return self.layout.directions(vectors)
 
 
-def _zeros(ends: Sequence[Vectors]) -> list[Vectors]:
-    return [{name: torch.zeros_like(v) for name, v in vectors.items()} for vectors in ends]
+def _complete(totals: Sequence[Vectors], ends: Sequence[Vectors]) -> list[Vectors]:
+    """The totals in the order of their vectors; those of groups that nothing was added to are 0."""
+    return [
+        {name: total[name] if name in total else torch.zeros_like(v) for name, v in vectors.items()}
+        for total, vectors in zip(totals, ends, strict=True)
+    ]
 
 
 def _gradients(segment: Segment, pieces: Pieces, moves: Moves) -> Moves:
