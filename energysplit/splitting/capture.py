@@ -21,8 +21,9 @@ from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.network import Kind, Op
 from energysplit.graph.trace import evaluating
-from energysplit.splitting import pieces
+from energysplit.splitting import folding, pieces
 from energysplit.splitting.curvature import derivatives
+from energysplit.splitting.folding import folded
 from energysplit.splitting.normalising import Followed, normalising
 from energysplit.splitting.pieces import Piece
 from energysplit.splitting.plan import Action, Segment, Step
@@ -70,6 +71,8 @@ def capture(
         for step in each.segment.steps:
             steps.setdefault(step.op.node, []).append((each, step))
     last = {source: op.node for op in net.ops for source in op.node.all_input_nodes}
+    folds = folded(net, statistics)
+    done = {norm.node for norm in folds.values()}
     leaves: list[Tensor] = []
     norms: dict[fx.Node, _Norm | Followed] = {}
     env: dict[fx.Node, Any] = {}
@@ -77,7 +80,12 @@ def capture(
         for op in net.ops:
             mine = steps.get(op.node, ())
             positions = None
-            if op.kind is Kind.MAX_POOL and mine:
+            if op.node in folds:
+                norm = folds[op.node]
+                env[norm.node] = folding.run(op, norm, net.module, env[op.node.all_input_nodes[0]])
+            elif op.node in done:
+                pass
+            elif op.kind is Kind.MAX_POOL and mine:
                 assert op.pool is not None
                 (source,) = op.node.all_input_nodes
                 env[op.node], positions = op.pool(env[source])
@@ -88,15 +96,18 @@ def capture(
             else:
                 env[op.node] = op.run(net.module, env)
             for each, step in mine:
-                each.unfinished[id(step)] = _prepared(step, net.module, env, norms, kink_beta, positions)
+                each.unfinished[id(step)] = _prepared(
+                    step, net.module, env, norms, folds.get(op.node), kink_beta, positions
+                )
             counting = [each for each, step in mine if step.counts]
             if counting:
+                result = folds[op.node].node if op.node in folds else op.node
                 for each in counting:
-                    each.expect(op.node, env[op.node])
-                _watch(env[op.node], partial(_arrived, counting, op.node), leaves)
+                    each.expect(result, env[result])
+                _watch(env[result], partial(_arrived, counting, result), leaves)
             for source in op.node.all_input_nodes:
                 if last[source] is op.node and not any(user.op == "output" for user in source.users):
-                    del env[source]
+                    env.pop(source, None)  # one that a batch norm was folded into never was there
                     norms.pop(source, None)
         loss = loss_fn(fx.map_arg(net.output, env.__getitem__), target)
         if loss.dim() != 0 or not torch.isfinite(loss):
@@ -188,26 +199,33 @@ def _prepared(
     module: nn.Module,
     env: Mapping[fx.Node, Any],
     norms: Mapping[fx.Node, _Norm | Followed],
+    norm: Op | None,
     kink_beta: float,
     positions: Tensor | None,
 ) -> Finish:
-    """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result."""
+    """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result.
+
+    norm: the batch norm that is folded into the operation.
+    """
     op, node, sources = step.op, step.op.node, step.sources
+
+    def mixer() -> pieces.Mixer:
+        return pieces.mixer_of(op, module, env) if norm is None else folding.mixing(op, norm, module)
 
     def value(of: Any) -> Any:
         found = env[of] if isinstance(of, fx.Node) else of
         return found.detach() if isinstance(found, Tensor) else found
 
     if step.action is Action.START:
-        made = pieces.start(op.layer, pieces.mixer_of(op, module, env), value(node.args[0]))
+        made = pieces.start(op.layer, mixer(), value(node.args[0]))
     elif step.action is Action.READ:
-        mixer = pieces.mixer_of(op, module, env)
-        return lambda gradients: pieces.read(op.layer, mixer, sources[0], gradients[node])
+        reading = mixer()
+        return lambda gradients: pieces.read(op.layer, reading, sources[0], gradients[step.result])
     elif step.action is Action.UNIT:
         return lambda gradients: pieces.unit(node, gradients[node])
     elif op.kind is Kind.ACTIVATION:
-        norm = norms.get(sources[0])
-        of = partial(_itself, value(sources[0])) if norm is None else norm.again
+        run = norms.get(sources[0])
+        of = partial(_itself, value(sources[0])) if run is None else run.again
         return partial(_bend, step, of, kink_beta)
     elif op.kind is Kind.PRODUCT:
         a, b = (arg if isinstance(arg, fx.Node) and arg in sources else None for arg in node.args)
@@ -228,7 +246,7 @@ def _prepared(
     elif op.kind is Kind.DEPTHWISE:
         weight = pieces.weight_of(op, module)
         assert weight is not None
-        made = pieces.filtering(sources[0], pieces.mixer_of(op, module, env), weight.detach())
+        made = pieces.filtering(sources[0], mixer(), weight.detach())
     else:
         others = {source: env[source] for source in node.all_input_nodes if source not in sources}
         made = pieces.linear(op, module, sources, others)
@@ -241,7 +259,7 @@ def _itself(z: Tensor) -> Tensor:
 
 def _bend(step: Step, of: Callable[[], Tensor], kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
     assert step.op.activation is not None
-    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients[step.op.node])
+    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients[step.result])
     return pieces.bend(step.sources[0], weight, slope if step.passes else None)
 
 

@@ -251,7 +251,7 @@ def _pulls(segment: Segment, pieces: Pieces, moves: Moves) -> tuple[list[Tensor]
         else:
             tangent = piece.carry(t, moves)
         if step.passes:
-            t[step.op.node] = tangent
+            t[step.result] = tangent
         for node in step.frees:
             del t[node]
     return outputs, halves
@@ -262,7 +262,7 @@ def _counting(segment: Segment, pieces: Sequence[Piece], moves: Moves) -> Iterat
     t: Tangents = {}
     for step, piece in zip(segment.steps, pieces, strict=True):
         if step.passes:
-            t[step.op.node] = piece.carry(t, moves)
+            t[step.result] = piece.carry(t, moves)
         if step.counts:
             yield step, piece, t
         for node in step.frees:

@@ -8,7 +8,7 @@ memory of one is free for the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -18,6 +18,7 @@ from torch import fx, nn
 from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.network import Kind, Op, Role
+from energysplit.splitting.folding import folded
 from energysplit.splitting.layout import weight_name
 from energysplit.splitting.pieces import weight_of
 from energysplit.splitting.statistics import follows
@@ -38,9 +39,10 @@ class Action(Enum):
 class Step:
     """One step of the tangent pass.
 
-    groups: whose tangents. sources: nodes whose tangents it takes. place: the operation in whose result the neurons of
-    what counts stand. counts: whether something does, which takes the gradient of the loss to the operation's result.
-    passes: whether its own tangent is needed later. frees: nodes whose tangents are not needed any more.
+    op: the operation, with the batch norm that is folded into it, if any. groups: whose tangents. sources: nodes whose
+    tangents it takes. place: the operation in whose result the neurons of what counts stand. counts: whether something
+    does, which takes the gradient of the loss to the result. passes: whether its own tangent is needed later. result:
+    node that the tangent is of. frees: nodes whose tangents are not needed any more.
     """
 
     action: Action
@@ -50,6 +52,7 @@ class Step:
     place: Op
     counts: bool
     passes: bool
+    result: fx.Node
     frees: tuple[fx.Node, ...] = ()
 
 
@@ -104,7 +107,8 @@ def segments(net: Network, curvature: str, linear: str, statistics: str = "runni
         units = flow.outputs(straight) if linear == "unit" else set()
         if linear == "skip":
             flow = _Flow(net, [name for name in able if name in bent], curvature == "producer")
-    return _grouped(net, _steps(flow, units, reads, bent if statistics == "batch" else None))
+    steps = _steps(flow, units, reads, bent if statistics == "batch" else None, folded(net, statistics))
+    return _grouped(net, steps)
 
 
 class _Flow:
@@ -155,25 +159,33 @@ class _Flow:
         return tuple(node for node in op.node.all_input_nodes if self.reach[node])
 
 
-def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], bent: Set[str] | None) -> list[Step]:
+def _steps(
+    flow: _Flow,
+    units: set[fx.Node],
+    reads: dict[str, set[str]],
+    bent: Set[str] | None,
+    folds: Mapping[fx.Node, Op],
+) -> list[Step]:
     """All steps in order; what leads nowhere is left out.
 
     reads: consumer -> groups whose columns in it move. bent: groups with a nonlinearity, where batch norms follow their
-    batch; None: they don't.
+    batch; None: they don't. folds: see `folding.folded`.
     """
     steps: list[Step] = []
+    norms = {norm.node for norm in folds.values()}
     wanted = set(units)
     for op in reversed(flow.net.ops):
         node, sources = op.node, flow.sources(op)
+        result = folds[node].node if node in folds else node
         if node in units:
-            steps.append(Step(Action.UNIT, op, flow.reach[node], (node,), op, True, False))
+            steps.append(Step(Action.UNIT, op, flow.reach[node], (node,), op, True, False, node))
         if op.kind is Kind.MIX:
             if node in wanted and flow.reach[node]:
-                steps.append(Step(Action.START, op, flow.reach[node], (), op, False, True))
+                steps.append(Step(Action.START, op, flow.reach[node], (), op, False, True, result))
             read = flow.arriving(op) & reads.get(op.layer, frozenset())
             if read and _owned(op, flow.net.module):
                 wanted.update(sources)
-                steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False))
+                steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False, result))
         elif sources and op.kind not in _STOPS:
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
             # Behind the last nonlinearity too, where the tangent itself is wanted no more.
@@ -181,7 +193,8 @@ def _steps(flow: _Flow, units: set[fx.Node], reads: dict[str, set[str]], bent: S
                 counts = counts or _follows_batch(op, flow.net.module)
             if counts or passes:
                 wanted.update(sources)
-                steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes))
+                if node not in norms:
+                    steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes, result))
     # What counts must find its neurons.
     assert all(step.groups <= {span.group for span in step.place.spans} for step in steps if step.counts)
     return steps[::-1]
