@@ -259,8 +259,8 @@ def _itself(z: Tensor) -> Tensor:
 
 def _bend(step: Step, of: Callable[[], Tensor], kink_beta: float, gradients: Mapping[fx.Node, Tensor]) -> Piece:
     assert step.op.activation is not None
-    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients[step.result])
-    return pieces.bend(step.sources[0], weight, slope if step.passes else None)
+    slope, weight = derivatives(step.op.activation, of(), kink_beta, gradients[step.result], step.passes)
+    return pieces.bend(step.sources[0], weight, slope)
 
 
 @contextmanager

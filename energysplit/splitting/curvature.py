@@ -15,27 +15,41 @@ from energysplit.graph.activations import Activation
 
 
 def derivatives(
-    activation: Activation, z: Float[Tensor, "*shape"], kink_beta: float, weight: Float[Tensor, "*shape"] | None = None
-) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    activation: Activation,
+    z: Float[Tensor, "*shape"],
+    kink_beta: float,
+    weight: Float[Tensor, "*shape"] | None = None,
+    slope: bool = True,
+) -> tuple[Float[Tensor, "*shape"] | None, Float[Tensor, "*shape"]]:
     """(sigma'(z), weight times smoothed sigma''(z)), element by element; the weight is 1 if none is given.
+
+    Without `slope` the first is None, which saves it where it is not needed for the second.
 
     Error: none between kinks; at kinks the smoothing has a standard deviation of pi / (sqrt(3) kink_beta) in z.
     """
     one = z.new_ones(())
     factor = one.expand_as(z) if weight is None else weight
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        value = activation.function(leaf)
-        (first,) = torch.autograd.grad(value, leaf, one.expand_as(z), create_graph=not activation.straight)
-        second = None
-        if first.requires_grad:
-            (second,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
+    second = None
     for location, jump in activation.kinks:
         gate = z * kink_beta
         if location:
             gate -= kink_beta * location
         gate.sigmoid_()
-        pulse = torch.ops.aten.sigmoid_backward(factor, gate)  # factor gate (1 - gate), in one pass
+        # factor gate (1 - gate), in one pass, and in place if nothing is rounded by that
+        room = {"grad_input": gate} if gate.dtype == factor.dtype else {}
+        pulse = torch.ops.aten.sigmoid_backward(factor, gate, **room)
         height = jump * kink_beta
         second = pulse.mul_(height) if second is None else second.add_(pulse, alpha=height)
-    return first.detach(), torch.zeros_like(z) if second is None else second
+    first = None
+    if slope or not activation.straight:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            (first,) = torch.autograd.grad(
+                activation.function(leaf), leaf, one.expand_as(z), create_graph=not activation.straight
+            )
+            if first.requires_grad:
+                (smooth,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
+                if smooth is not None:
+                    second = smooth if second is None else second.add_(smooth)
+        first = first.detach() if slope else None
+    return first, torch.zeros_like(z) if second is None else second

@@ -36,6 +36,9 @@ def test_the_weight_multiplies_the_second_derivative(kind):
     same, weighted = derivatives(of_module(kind()), z, 3.0, weight)
     torch.testing.assert_close(same, first)
     torch.testing.assert_close(weighted, weight * second)
+    nothing, alone = derivatives(of_module(kind()), z, 3.0, weight, slope=False)
+    assert nothing is None
+    assert torch.equal(alone, weighted)
 
 
 class Loose(nn.Module):
