@@ -24,7 +24,7 @@ def test_groups_of_a_chain_are_segments_of_their_own():
     assert [part.groups for part in parts] == [("0",), ("6",), ("12",)]
     assert names(parts, Action.START) == ["0", "6", "12"]
     assert counting(parts) == ["2", "5", "8", "11", "14"]
-    assert names(parts, Action.CARRY) == ["2", "3", "5", "8", "9", "11", "14"], "batch norms go into what is before them"
+    assert names(parts, Action.CARRY) == ["2", "3", "5", "8", "9", "11", "14"], "batch norms are folded"
     assert not parts[-1].steps[-1].passes, "what follows the last bend is cut"
 
 
