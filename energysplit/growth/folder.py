@@ -49,7 +49,7 @@ class TrainingState:
     """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far.
 
     average: of the weights by name, empty if none is kept. plateau: the validation losses, if training ends by them.
-    notes, evaluation_batch: of the stage's `Notes`.
+    notes, evaluation_batch: of the stage's `Notes`. fresh: whether it is the last training, from random weights.
     """
 
     stage: int
@@ -62,6 +62,7 @@ class TrainingState:
     plateau: Plateau = field(default_factory=Plateau)
     notes: tuple[str, ...] = ()
     evaluation_batch: int = EVALUATION_BATCH
+    fresh: bool = False
 
 
 class RunFolder:
@@ -196,6 +197,7 @@ class RunFolder:
                 "plateau": asdict(state.plateau),
                 "notes": state.notes,
                 "evaluation_batch": state.evaluation_batch,
+                "fresh": state.fresh,
                 "average_sha256": save_tensors(folder / AVERAGE_FILE, state.average) if state.average else "",
             }
             # In the file's metadata, under its digest: a flipped number is noticed.
@@ -234,6 +236,7 @@ class RunFolder:
                 plateau,
                 tuple(facts.get("notes", ())),
                 facts.get("evaluation_batch", EVALUATION_BATCH),
+                facts.get("fresh", False),
             ), ""
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
             _check_read(error)

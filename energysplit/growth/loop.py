@@ -103,7 +103,7 @@ def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthR
     with setup.session, ExitStack() as held:
         records = team.on_main(begin)
         state = None
-        if not _finished(records, recipe):
+        if not records or not records[-1].ends:
             state = team.in_turn(lambda: _state(setup, folder, records, warn), first=main)
             _check_state(setup, path, state)
         with Curves(path / FOLDER if recipe.run.tensorboard and main else None, records) as curves:
@@ -140,11 +140,6 @@ def _check_state(setup: Setup, path: Path, state: TrainingState) -> None:
             f"processes {sorted(other)} found another state of the run in {path} than the main process; the run folder "
             "must be on a file system that all machines share"
         )
-
-
-def _finished(records: list[GrowthRecord], recipe: Recipe) -> bool:
-    """Whether the last stage is done: all growths made, or growth stopped by itself."""
-    return bool(records) and (records[-1].stage == recipe.growth.stages or bool(records[-1].stopped))
 
 
 def _place(stages: int) -> str:
@@ -197,7 +192,8 @@ def _run_stage(
         f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
         f"{test.accuracy:.2%} on test images (not used)"
     )
-    comes = following(setup, trained, progress, notes) if state.stage < setup.recipe.growth.stages else Following()
+    last = state.fresh or state.stage == setup.recipe.growth.stages
+    comes = Following() if last else following(setup, trained, progress, notes)
     seconds |= comes.seconds
 
     def keep() -> GrowthRecord:
@@ -216,6 +212,7 @@ def _run_stage(
             seconds=seconds,
             replacement=comes.replacement,
             notes=tuple(notes.texts),
+            then_fresh=comes.fresh,
         )
         curves.stage(record)
         journal.append(folder.journal, record)
@@ -224,6 +221,8 @@ def _run_stage(
     record = team.on_main(keep)
     if comes.said:
         progress.line(f"stage {state.stage}: {comes.said}")
+    if comes.fresh:
+        progress.line(f"stage {state.stage}: the last training starts from random weights (growth.last_weights)")
     return record, comes.after
 
 

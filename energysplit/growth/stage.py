@@ -68,14 +68,16 @@ def train(
         OutOfMemory: memory ran out.
     """
     recipe, session = setup.recipe.train, setup.session
-    epochs = setup.epochs_at(state.stage)
+    # However early growth ended, a training from random weights is the last one.
+    scheduled = setup.recipe.growth.stages if state.fresh else state.stage
+    epochs = setup.epochs_at(scheduled)
     updates = -(-len(setup.splits.train) // (recipe.batch_size * recipe.accumulate))
     module = session.place(state.net.module)
     average = Average(module, recipe.ema, state.average, state.epoch * updates) if recipe.ema else None
     optimiser = make_optimiser(
         module,
         optimizer=recipe.optimizer,
-        learning_rate=setup.learning_rate_at(state.stage),
+        learning_rate=setup.learning_rate_at(scheduled),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
@@ -86,7 +88,7 @@ def train(
     def rate(epoch: int, update: int) -> float:
         return learning_rate(
             recipe.schedule,
-            base=setup.learning_rate_at(state.stage),
+            base=setup.learning_rate_at(scheduled),
             epoch=epoch + update / updates,
             epochs=epochs,
             warmup_epochs=recipe.warmup_epochs,

@@ -96,8 +96,8 @@ class ComparedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last stage ended the run: it alone has no growth, and no replacement, out of it."""
-        return self.records[-1].growth is None and self.records[-1].replacement is None
+        """Whether the last stage ended the run."""
+        return self.records[-1].ends
 
     @property
     def epochs(self) -> int:

@@ -180,6 +180,14 @@ def _stages(records: Sequence[GrowthRecord]) -> Section:
     blocks += [
         Paragraph(f"Stage {record.stage} ended the growth: {record.stopped}") for record in records if record.stopped
     ]
+    blocks += [
+        Paragraph(
+            f"Stage {record.stage + 1} started from random weights, at the widths that growth had found by then "
+            "(growth.last_weights): what came before was a search for them."
+        )
+        for record in records
+        if record.then_fresh
+    ]
     blocks += [Paragraph(f"Stage {record.stage}: {note}.") for record in records for note in record.notes]
     return Section("Stage by stage", tuple(blocks))
 
