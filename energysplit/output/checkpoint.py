@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from energysplit.errors import CheckpointError, EnergysplitError, InputError
+from energysplit.errors import CheckpointError, EnergysplitError, InputError, first_complaint
 from energysplit.graph import Network, trace
 from energysplit.graph.edit import resized, shapes_at
 from energysplit.hardware.detect import package_version
@@ -180,9 +180,7 @@ def _read(file: Path) -> _Description:
     try:
         description = _Description.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {where}: {first['msg']}; the file is damaged") from error
+        raise CheckpointError(f"{file}: {first_complaint(error)}; the file is damaged") from error
     if checksum({key: value for key, value in raw.items() if key != "checksum"}) != description.checksum:
         raise CheckpointError(f"{file} is damaged or was edited: its content does not match its checksum")
     return description

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from energysplit.errors import CheckpointError
+from energysplit.errors import CheckpointError, first_complaint
 from energysplit.output.atomic import write_text
 from energysplit.output.numbers import percent, quantity, times
 from energysplit.plain_data import read_json, sealed, unsealed
@@ -107,5 +107,6 @@ def read_measured(run_dir: Path) -> MeasuredRun | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise CheckpointError(f"{path} is damaged ({said}); remove it, and --resume measures again") from error
+        raise CheckpointError(
+            f"{path} is damaged ({first_complaint(error)}); remove it, and --resume measures again"
+        ) from error
