@@ -540,6 +540,10 @@ def commands(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
+COMMAND_LINES = {"recipes": 150, "reports": 150}
+"""Commands with `make faults` where one takes a second: a dry run traces its network, a report makes its figures."""
+
+
 @pytest.mark.parametrize("name", commands(Path()))
 def test_the_command_line_says_it_in_a_line(
     name: str, tmp_path: Path, in_full: bool, tell: Callable[[str], None]
@@ -550,7 +554,8 @@ def test_the_command_line_says_it_in_a_line(
     surface.make(folder)
     files = sorted({path for pattern in surface.files for path in folder.glob(pattern) if path.is_file()})
     valid = {path: path.read_bytes() for path in files}
-    for number in range(500 if in_full else 3):
+    count = COMMAND_LINES.get(name, 500) if in_full else 3
+    for number in range(count):
         random = Random(f"command line/{name}/{number}")
         path = random.choice(files)
         path.write_bytes(random.choice(surface.changes)(valid[path], random, list(valid.values())))
@@ -561,6 +566,7 @@ def test_the_command_line_says_it_in_a_line(
         assert result.exit_code in (0, 1, 2), f"{label}: {result.exception!r}"
         assert result.exit_code == 0 or result.stderr.startswith(("error: ", "check failed: ")), label
         assert len(result.stderr) < LONGEST + 1000, label
+    tell(f"{count} commands on changed files")
 
 
 def test_a_process_of_its_own_shows_no_traceback(tmp_path: Path) -> None:
