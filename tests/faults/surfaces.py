@@ -52,8 +52,9 @@ from energysplit.output.onnx_export import read_parity
 from energysplit.output.report import write_report
 from energysplit.output.tensors import load_tensors
 from energysplit.recipe import from_dict, load
+from energysplit.recipe.changed import RecipeChange
 from energysplit.recipe.changes import completed
-from energysplit.recipe.saved import saved_recipe
+from energysplit.recipe.saved import recipe_at, recipe_text, saved_recipe
 from energysplit.types import LayerCase, SplitIndex
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,8 +305,9 @@ def _user_weights(folder: Path) -> None:
 def _run(folder: Path) -> None:
     made_up(folder / "run", [(1000.0, 0.5), (2000.0, 0.6), (3000.0, 0.7)], measured=0.1, images=10)
     resolved = from_dict(_TINY).resolved()
-    (folder / "run" / "recipe.json").write_text(json.dumps(resolved))
-    (folder / "run" / "environment.json").write_text(json.dumps({"python": "3.11", "torch": "2.6"}))
+    changed = RecipeChange(1, {"train.epochs": (1, 2), "step.size": (0.3, 0.6)})
+    (folder / "run" / "recipe.json").write_text(recipe_text(resolved, [changed]))
+    (folder / "run" / "environment.json").write_text(plain_data.sealed({"python": "3.11", "torch": "2.6"}))
     (folder / "run" / "teacher.json").write_text(json.dumps({"folder": "x", "weights_sha256": "a"}))
 
 
@@ -326,10 +328,15 @@ def sealed_line(tree: Any) -> bytes:
 
 
 def _line_changed(content: bytes, random: Random, others: Sequence[bytes]) -> bytes:
-    """A journal with values of its lines changed under checksums that fit; other files as any JSON."""
+    """A journal, or a sealed file, with values changed under checksums that fit; other files as any JSON."""
     lines = content.split(b"\n")
     if b'"checksum"' not in lines[0]:
-        return as_json(mutated_tree(json.loads(content), random))
+        tree = json.loads(content)
+        changed = mutated_tree({key: value for key, value in tree.items() if key != "checksum"}, random)
+        try:
+            return plain_data.sealed(changed).encode() if "checksum" in tree else as_json(changed)
+        except (TypeError, RecursionError):  # no table any more, or too deep
+            return as_json(changed)
     place = random.randrange(len(lines) - 1)
     tree = json.loads(lines[place])
     tree.pop("checksum")
@@ -365,7 +372,8 @@ def _compare(folder: Path) -> None:
 
 
 def _solve(folder: Path) -> None:
-    from_dict(completed(saved_recipe(folder / "run")), str(folder / "run"))
+    for recipe in (saved_recipe(folder / "run"), recipe_at(folder / "run", 0)):
+        from_dict(completed(recipe), str(folder / "run"))
 
 
 # Images and data

@@ -554,7 +554,7 @@ def test_the_command_line_says_it_in_a_line(
     surface.make(folder)
     files = sorted({path for pattern in surface.files for path in folder.glob(pattern) if path.is_file()})
     valid = {path: path.read_bytes() for path in files}
-    count = COMMAND_LINES.get(name, 500) if in_full else 3
+    count = COMMAND_LINES.get(name, 300) if in_full else 3
     for number in range(count):
         random = Random(f"command line/{name}/{number}")
         path = random.choice(files)
