@@ -141,7 +141,7 @@ _REMEDIES = {
 }
 
 
-def first_complaint(error: ValueError) -> str:
+def first_complaint(error: Exception) -> str:
     """Key and reason of what pydantic found first, on one line; of any other error what it says.
 
     Example:

@@ -148,12 +148,15 @@ class RunFolder:
         there but can't be read is no damage.
 
         Raises:
-            RunError: there are stages but no journal.
+            RunError: there are stages but no journal, or an empty one.
             CheckpointError: the journal is no file that a journal can be.
             OSError: the disk refused a file.
         """
-        if not self.journal.exists() and self.stage(1).exists():
-            raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
+        lost = "" if self.journal.exists() else "missing"
+        if self.journal.is_file() and not self.journal.stat().st_size:
+            lost = "empty"
+        if lost and self.stage(1).exists():
+            raise RunError(f"{self.journal} is {lost}, but stages were finished; restore it or choose another folder")
         try:
             records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
         except CheckpointError as error:
