@@ -151,7 +151,7 @@ def unsealed(tree: Any) -> Any:
         >>> unsealed(json.loads(sealed({"seed": 1}).replace("1", "2", 1)))
         Traceback (most recent call last):
         ...
-        ValueError: it is damaged or was edited: its content does not match its checksum
+        ValueError: its content does not match its checksum
     """
     if not isinstance(tree, dict) or not tree:
         return tree
@@ -161,7 +161,7 @@ def unsealed(tree: Any) -> Any:
         return tree
     rest = {key: value for key, value in tree.items() if key != last}
     if last != CHECKSUM or checksum(rest) != found:
-        raise ValueError("it is damaged or was edited: its content does not match its checksum")
+        raise ValueError("its content does not match its checksum")
     return rest
 
 

@@ -7,6 +7,7 @@ undamaged folder, or in one error that names the file.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from energysplit.cli.app import app
 from energysplit.errors import EnergysplitError
 from energysplit.growth.folder import RunFolder
 from energysplit.output.atomic import write_text
+from energysplit.recipe.saved import saved_recipe
 
 FLIPS = 6
 RECIPE = growth_runs.tiny(
@@ -103,10 +105,15 @@ def resumed(run: Path, reference: Path) -> tuple[str, list[str]]:
         return str(error), []
     same = {
         "journal": growth_runs.journal(run) == growth_runs.journal(reference),
-        "stages": growth_runs.files(run) == growth_runs.files(reference),
-        "recipe": (run / "recipe.json").read_bytes() == (reference / "recipe.json").read_bytes(),
+        "stages": _read(growth_runs.files(run)) == _read(growth_runs.files(reference)),
+        "recipe": saved_recipe(run) == saved_recipe(reference),
     }
     return "", [name for name, equal in same.items() if not equal]
+
+
+def _read(found: dict[str, bytes]) -> dict[str, object]:
+    """Files as they are read: of JSON what it says, for a lost newline at its end is no damage."""
+    return {name: json.loads(data) if name.endswith(".json") else data for name, data in found.items()}
 
 
 def content(folder: Path) -> dict[str, bytes]:
