@@ -15,7 +15,7 @@ from energysplit.errors import RunError
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
-from energysplit.recipe.saved import RECIPE_FILE
+from energysplit.recipe.saved import RECIPE_FILE, read_recipe
 from energysplit.types import JOURNAL_FILE
 
 REPORT_FILE = "report.html"
@@ -99,7 +99,7 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
         return
     file = folder / RECIPE_FILE
     try:
-        old = read_json(file)
+        old, _ = read_recipe(folder)
     except FileNotFoundError:
         raise RunError(f"{title}: {folder} holds other files and no run; choose other folders with --runs") from None
     except (OSError, ValueError) as error:
