@@ -139,3 +139,21 @@ _REMEDIES = {
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EIO: "check the disk",
 }
+
+
+def first_complaint(error: Exception) -> str:
+    """Key and reason of what pydantic found first, on one line; of any other error what it says.
+
+    Example:
+        >>> from pydantic import TypeAdapter
+        >>> try:
+        ...     TypeAdapter(dict[str, int]).validate_python({"widths": "x"})
+        ... except ValueError as error:
+        ...     first_complaint(error)
+        'widths: Input should be a valid integer, unable to parse string as an integer'
+    """
+    complaints = getattr(error, "errors", None)
+    if not callable(complaints):
+        return str(error)
+    first = complaints()[0]
+    return ": ".join((*filter(None, [".".join(map(str, first["loc"]))]), first["msg"]))

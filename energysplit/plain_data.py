@@ -9,11 +9,13 @@ which can't be printed.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -124,6 +126,46 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError(_TOO_DEEP) from None
 
 
+CHECKSUM = "checksum"
+
+
+def checksum(tree: Mapping[str, Any]) -> str:
+    """SHA-256 of a table as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(tree: Mapping[str, Any]) -> str:
+    """The table as JSON, with a checksum over everything else in it as its last key."""
+    return json.dumps({**tree, CHECKSUM: checksum(tree)}, indent=2) + "\n"
+
+
+def unsealed(tree: Any) -> Any:
+    """What was sealed; what never was, as it is.
+
+    Raises:
+        ValueError: it does not match its checksum.
+
+    Example:
+        >>> unsealed(json.loads(sealed({"seed": 1}))), unsealed({"seed": 1})
+        ({'seed': 1}, {'seed': 1})
+        >>> unsealed(json.loads(sealed({"seed": 1}).replace("1", "2", 1)))
+        Traceback (most recent call last):
+        ...
+        ValueError: its content does not match its checksum
+    """
+    if not isinstance(tree, dict) or not tree:
+        return tree
+    last, found = next(reversed(tree.items()))
+    # A seal whose name is damaged is one still.
+    if CHECKSUM not in tree and not (isinstance(found, str) and _DIGEST.fullmatch(found)):
+        return tree
+    rest = {key: value for key, value in tree.items() if key != last}
+    if last != CHECKSUM or checksum(rest) != found:
+        raise ValueError("its content does not match its checksum")
+    return rest
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 _TOO_DEEP = f"it is nested deeper than {DEEPEST} levels"
 
 

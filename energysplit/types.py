@@ -405,6 +405,8 @@ class GrowthRecord(_Record):
     part ("train", "evaluate", "index", "allocate", "surgery"); the only field that differs between identical runs.
     weights_sha256, optimiser_sha256, index_sha256: of the stage's files; "" where there is none. notes: what went
     wrong in the stage and what was done about it, in sentences; the journal leaves it out where nothing did.
+    then_fresh: whether the next training, the last one, starts from random weights at the widths that growth found
+    (growth.last_weights); left out where it does not.
     """
 
     stage: int
@@ -421,6 +423,12 @@ class GrowthRecord(_Record):
     seconds: dict[str, float]
     replacement: ReplacementRecord | None = None
     notes: tuple[str, ...] = ()
+    then_fresh: bool = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether no training follows on this stage."""
+        return self.growth is None and self.replacement is None and not self.then_fresh
 
 
 @dataclass(frozen=True)

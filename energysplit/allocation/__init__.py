@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from energysplit.allocation.budgets import budget_names
-from energysplit.allocation.solve import METHODS, SEEKING, allocate
+from energysplit.allocation.solve import BLIND, METHODS, SEEKING, allocate
 
-__all__ = ["METHODS", "SEEKING", "allocate", "budget_names"]
+__all__ = ["BLIND", "METHODS", "SEEKING", "allocate", "budget_names"]

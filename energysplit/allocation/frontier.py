@@ -12,7 +12,7 @@ from typing import Any
 
 from energysplit.allocation.budgets import Limit
 from energysplit.allocation.problem import Problem, build
-from energysplit.allocation.solve import solve
+from energysplit.allocation.solve import BLIND, solve
 from energysplit.errors import InputError, NotMeasured
 from energysplit.progress import Progress, SilentProgress
 from energysplit.types import Allocation, Budget, Cost, Priceable, SplitIndex
@@ -104,8 +104,8 @@ def frontier(
         raise InputError(f"points = {points!r} given, a whole number from 2 to {MOST_POINTS} expected")
     listed = [budgets] if isinstance(budgets, Budget) else list(budgets)
     method = arguments.pop("method", "milp")
-    if method == "random":
-        raise InputError("a frontier is of largest gains, which method 'random' does not seek; give --method milp")
+    if method in BLIND:
+        raise InputError(f"a frontier is of largest gains, which method {method!r} does not seek; give --method milp")
     problem = build(net, index, listed, **arguments)
     limits = problem.limits
     solver = _Solver(problem, method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from energysplit.allocation import by_chance
 from energysplit.allocation.greedy import fill, top_k
@@ -16,7 +17,9 @@ from energysplit.types import Allocation, Budget, GroupBound, Priceable, SplitIn
 
 SEEKING = ("milp", "lp", "greedy", "top_k")
 """The methods that look for the largest gain."""
-METHODS = (*SEEKING, "random")
+BLIND = ("random", "cheapest")
+"""The methods that don't look at indices, to compare with."""
+METHODS = (*SEEKING, *BLIND)
 
 
 def allocate(
@@ -36,7 +39,8 @@ def allocate(
     """The neurons to split: largest predicted gain with the re-priced network inside every budget.
 
     Only neurons whose index is below zero are split (or, where splits are signed, whose upper end is above zero), but
-    for method "random". No further block of any group fits (a channel, or what `multiple_of` makes of it).
+    for methods "random" and "cheapest". No further block of any group fits (a channel, or what `multiple_of` makes of
+    it).
 
     Args:
         net: the network as it is.
@@ -44,15 +48,15 @@ def allocate(
         budgets: at least one; several may share a provider.
         method: "milp" (whole-block knapsack and local search; every choice is tried where they are few), "lp" (the
             paper's relaxation, rounded down), "greedy" (best gain per true price, step by step), "top_k" (best index
-            whatever it costs) or "random" (neurons in a random order, also those whose index is above zero; to compare
-            with).
+            whatever it costs); and to compare with, whatever the indices are: "random" (neurons in a random order) or
+            "cheapest" (as many neurons as the budgets hold, random ones of each group).
         multiple_of: a group that grows ends at a width that is a multiple of it; one number for all, or by group (1
             where missing).
         weights: group -> factor on its gains, 1 where missing; a group of weight 0 is not split.
         seed_price: budget or provider name -> price that "1.5x" of scope "network" multiplies; the present price
             where missing.
         risk: a neuron is split only if its index plus so many of its standard errors is below zero; no effect with
-            "random".
+            "random" and "cheapest".
         mass: of signed splits (S3D, arXiv 2003.10392), which needs indices with an `upper` end: copies may have
             negative outgoing weights, of sizes that add up to `mass` times the neuron's. 1 for plain pairs.
         bounds: group name or pattern (`*`, `?`, `[...]`) -> how far it may grow.
@@ -63,19 +67,20 @@ def allocate(
         this very allocation (each group's true profile, the others held). Where layers' prices don't multiply widths
         that bound holds for every choice; with products (MACs) it holds for that linear model only, and 0 means that
         no exchange at these prices improves the allocation. `shadow_price` are that relaxation's duals. With "random"
-        nothing was optimised: both are NaN, and `predicted_gain` may be negative.
+        and "cheapest" no gain was sought: both are NaN, and `predicted_gain` may be negative.
 
     Raises:
-        InputError: an argument is out of range or names a group the network has not, or "random" is given a mass.
+        InputError: an argument is out of range or names a group the network has not, or "random" or "cheapest" is
+            given a mass.
         BudgetError: a budget can't be read or is below the present price.
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
     """
     order = None
-    if method == "random":
+    if method in BLIND:
         if mass > 1:
             raise InputError(
-                f"method 'random' with mass = {mass:g}: it chooses neurons, not kinds of signed splits; use mass=1"
+                f"method {method!r} with mass = {mass:g}: it chooses neurons, not kinds of signed splits; use mass=1"
             )
         order = by_chance.shuffled(net, index, seed)
     problem = build(
@@ -91,8 +96,9 @@ def allocate(
         order=None if order is None else by_chance.by_group(order),
     )
     if order is not None:
-        blocks = by_chance.take(problem, order)
-        return unbounded(problem, blocks, method, status(problem, Found(blocks), math.nan))
+        blocks = by_chance.take(problem, order) if method == "random" else _most(problem)
+        how = "in a random order" if method == "random" else "as many as the budgets hold"
+        return unbounded(problem, blocks, method, status(problem, Found(blocks), f"taken {how}, whatever they bring"))
     return solve(problem, method)
 
 
@@ -100,15 +106,15 @@ def solve(problem: Problem, method: str = "milp") -> Allocation:
     """The allocation of a problem of neurons that pay; see `allocate`.
 
     Raises:
-        InputError: an unknown method, or "random", which is no answer to such a problem.
+        InputError: an unknown method, or "random" or "cheapest", which are no answer to such a problem.
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
     """
     if method not in METHODS:
         raise InputError(f"allocation method {method!r}: {nearest(str(method), METHODS)}")
-    if method == "random":
+    if method in BLIND:
         raise InputError(
-            "allocation method 'random' takes neurons that don't pay too; give 'milp' here, or use allocate"
+            f"allocation method {method!r} takes neurons that don't pay too; give 'milp' here, or use allocate"
         )
     found = _choose(problem, method)
     check(problem, found.blocks)
@@ -118,7 +124,8 @@ def solve(problem: Problem, method: str = "milp") -> Allocation:
         relaxation = found.relaxation or relaxation_at(problem, found.blocks)
         gap = gap_to(relaxation, problem.gain_at(found.blocks))
         shadow_price |= relaxation.shadow_price
-    return _allocation(problem, found, method, gap, shadow_price, status(problem, found, gap))
+    how = f"{gap:.2%} below the bound of the linear relaxation"
+    return _allocation(problem, found, method, gap, shadow_price, status(problem, found, how))
 
 
 def unbounded(problem: Problem, blocks: Blocks, method: str, text: str) -> Allocation:
@@ -129,6 +136,12 @@ def unbounded(problem: Problem, blocks: Blocks, method: str, text: str) -> Alloc
     """
     check(problem, blocks)
     return _allocation(problem, Found(blocks), method, math.nan, {one.name: math.nan for one in problem.limits}, text)
+
+
+def _most(problem: Problem) -> Blocks:
+    """As many channels as the limits hold: the choice of largest gain where all neurons bring the same."""
+    alike = {name: tuple(float(added) for added in ends) for name, ends in problem.ends.items()}
+    return search_milp(replace(problem, gains=alike)).blocks if problem.ends else {}
 
 
 def _allocation(

@@ -8,13 +8,13 @@ from energysplit.allocation.search import Found
 from energysplit.costs import amount
 
 
-def status(problem: Problem, found: Found, gap: float) -> str:
+def status(problem: Problem, found: Found, how: str) -> str:
     """What happened, in a few sentences.
 
     Args:
         problem: what was solved.
         found: its solution.
-        gap: relative distance to the bound of the linear relaxation.
+        how: how good it is, or how it was taken, in words.
     """
     blocks = found.blocks
     if not problem.ends:
@@ -32,10 +32,7 @@ def status(problem: Problem, found: Found, gap: float) -> str:
         rest = f"{_all(problem)}, what is left of the budgets buys nothing more"
     else:
         rest = f"no further {step} fits"
-    how = f"{gap:.2%} below the bound of the linear relaxation"
-    if problem.ordered:
-        how = "taken in a random order, whatever they bring"
-    elif found.all_tried:
+    if found.all_tried:
         how += f", the best of all {choices(problem):,} choices"
     return (
         f"{counted(neurons, 'neuron')} of {counted(groups, 'group')} to be split, {used}; {rest}; {how}."

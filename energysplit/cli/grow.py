@@ -23,6 +23,12 @@ def grow(
         Path | None, typer.Option("--run", metavar="DIR", help="Run folder; default: runs/ and the recipe's name.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the run folder.")] = False,
+    change: Annotated[
+        bool,
+        typer.Option(
+            "--change", help="With --resume: go on with other values of train, index, step and run, from here on."
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. train.epochs=5. Repeat.")
     ] = None,
@@ -41,11 +47,18 @@ def grow(
     if end_with_input:
         follow_input()
     with one_voice():
-        _grow(recipe, run, resume, set_ or [], dry_run, quiet, allow_code)
+        _grow(recipe, run, resume, change, set_ or [], dry_run, quiet, allow_code)
 
 
 def _grow(
-    recipe: Path, run: Path | None, resume: bool, overrides: list[str], dry_run: bool, quiet: bool, allow_code: bool
+    recipe: Path,
+    run: Path | None,
+    resume: bool,
+    change: bool,
+    overrides: list[str],
+    dry_run: bool,
+    quiet: bool,
+    allow_code: bool,
 ) -> None:
     """The command itself, in each process.
 
@@ -72,11 +85,12 @@ def _grow(
 
     folder = run or Path("runs") / loaded.name
     try:
-        result = growth.grow(loaded, run_dir=folder, resume=resume, progress=progress(quiet))
+        result = growth.grow(loaded, run_dir=folder, resume=resume, change=change, progress=progress(quiet))
     except KeyboardInterrupt:
         if not speaks():
             raise typer.Exit(130) from None
         words = ["energysplit", "grow", str(recipe), "--run", str(folder), "--resume"]
+        words += ["--change"] if change else []
         words += [word for text in overrides for word in ("--set", text)]
         words += ["--allow-code"] if allow_code else []
         typer.echo(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from energysplit.cli.arguments import AllowCode
-from energysplit.errors import InputError, RunError
+from energysplit.errors import InputError, RunError, first_complaint
 
 if TYPE_CHECKING:
     from energysplit.graph import Network
@@ -124,10 +124,11 @@ def _hardware(
     if recipe is not None:
         base = recipe.hardware
     elif (path / RECIPE_FILE).is_file():
+        said = saved_recipe(path).get("hardware", {})
         try:
-            base = HardwareRecipe.model_validate(saved_recipe(path).get("hardware", {}))
+            base = HardwareRecipe.model_validate(said)
         except ValueError as error:
-            raise RunError(f"{path / RECIPE_FILE} is damaged: hardware: {error}") from None
+            raise RunError(f"{path / RECIPE_FILE} is damaged: hardware: {first_complaint(error)}") from None
     return HardwareRecipe(
         profile=profile or base.profile,
         tables=tables or (base.tables if profile is None else None),

@@ -18,6 +18,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN"
     from energysplit.output.onnx_export import read_parity
     from energysplit.output.place import check_writable
     from energysplit.output.report import write_report
+    from energysplit.recipe.saved import saved_changes
     from energysplit.types import JOURNAL_FILE
 
     check_writable(run, "the report is written into the run folder")
@@ -25,5 +26,6 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN"
     if not records:
         raise RunError(f"{run / JOURNAL_FILE}: no finished stage yet; run `energysplit grow` with --resume first")
     onnx = run / "model.onnx"
-    path = write_report(run, recipe, records, read_parity(onnx) if onnx.is_file() else None)
+    parity = read_parity(onnx) if onnx.is_file() else None
+    path = write_report(run, recipe, records, parity, saved_changes(run))
     typer.echo(f"report: {path}")

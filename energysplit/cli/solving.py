@@ -29,7 +29,7 @@ Budgets = Annotated[
         "limit of the network; a factor multiplies the stage's price, with :network the seed's.",
     ),
 ]
-Method = Annotated[str | None, typer.Option("--method", metavar="M", help="milp, lp, greedy, top_k or random.")]
+Method = Annotated[str | None, typer.Option("--method", metavar="M", help="milp, lp, greedy, top_k, random, cheapest.")]
 Risk = Annotated[
     float | None,
     typer.Option("--risk", metavar="K", help="Buy only neurons that gain at K standard errors to the bad side."),

@@ -13,9 +13,8 @@ from typing import Any
 from energysplit.experiment.state import state_of
 from energysplit.hardware.detect import package_version
 from energysplit.output.environment import read_environment
-from energysplit.plain_data import read_json
 from energysplit.recipe import Recipe, changes
-from energysplit.recipe.saved import RECIPE_FILE
+from energysplit.recipe.saved import RECIPE_FILE, read_recipe
 
 VERSIONS = ("energysplit", "torch")
 
@@ -41,14 +40,14 @@ class Elsewhere:
 
     @cached_property
     def _recipes(self) -> list[tuple[Path, Mapping[str, Any]]]:
-        """Folder and recipe of every run, in the order of names."""
+        """Folder and recipe of every run that had one from its beginning to its end, in the order of names."""
         found = []
         for file in sorted(self.runs.glob(f"*/*/*/{RECIPE_FILE}")):
             try:
-                old = read_json(file)
+                old, changed = read_recipe(file.parent)
             except (OSError, ValueError):
                 continue  # somebody else's: whoever runs that experiment is told
-            if isinstance(old, Mapping) and isinstance(old.get("name"), str):
+            if isinstance(old, Mapping) and isinstance(old.get("name"), str) and not changed:
                 found.append((file.parent, old))
         return found
 

@@ -15,7 +15,7 @@ from energysplit.errors import RunError
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
-from energysplit.recipe.saved import RECIPE_FILE
+from energysplit.recipe.saved import RECIPE_FILE, read_recipe
 from energysplit.types import JOURNAL_FILE
 
 REPORT_FILE = "report.html"
@@ -37,10 +37,11 @@ class _Price(BaseModel):
 class _Line(BaseModel):
     """Of a journal's line what counts here; what else it holds is not read."""
 
-    stage: int
     train: _Train
     test: _Test | None = None
-    stopped: str = ""
+    growth: object = None
+    replacement: object = None
+    then_fresh: bool = False
     seconds: dict[str, float]
     widths: dict[str, int] = {}
     prices: dict[str, _Price] = {}
@@ -69,7 +70,7 @@ def state_of(folder: Path, recipe: Recipe) -> RunState:
     if not lines:
         return RunState(begun=(folder / "progress").is_dir())
     last = lines[-1]
-    ended = last.stage == recipe.growth.stages or bool(last.stopped)
+    ended = last.growth is None and last.replacement is None and not last.then_fresh
     written = (folder / REPORT_FILE).is_file() and (not recipe.export.onnx or (folder / MODEL_FILE).is_file())
     return RunState(
         begun=True,
@@ -98,7 +99,7 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
         return
     file = folder / RECIPE_FILE
     try:
-        old = read_json(file)
+        old, _ = read_recipe(folder)
     except FileNotFoundError:
         raise RunError(f"{title}: {folder} holds other files and no run; choose other folders with --runs") from None
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
 """A run folder: the recipe, the journal, a folder for each finished stage, and the training in progress.
 
-    recipe.json       the resolved recipe; a resumed run must have the same
+    recipe.json       the resolved recipe, which a resumed run must have too, and what changed in it on the way
     environment.json  versions and machine at the start
     journal.jsonl     one line a finished stage
     stages/N/         trained network, optimiser state, splitting indices of stage N
@@ -15,12 +15,12 @@ What stage N + 1 starts from is not stored: it follows, bit for bit, from `stage
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,9 +34,9 @@ from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.place import Held, held
 from energysplit.output.tensors import load_tensors, save_tensors
-from energysplit.plain_data import read_json
-from energysplit.recipe import Recipe, changes
-from energysplit.recipe.saved import RECIPE_FILE
+from energysplit.recipe import Recipe, changes, completed
+from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, value_of
+from energysplit.recipe.saved import RECIPE_FILE, read_recipe, recipe_text, saved_changes, saved_recipe
 from energysplit.train.plateau import Plateau
 from energysplit.types import JOURNAL_FILE, GrowthRecord, SplitIndex, TrainRecord
 
@@ -49,7 +49,7 @@ class TrainingState:
     """A network in training after `epoch` epochs of its stage; train: of the last of them; seconds spent so far.
 
     average: of the weights by name, empty if none is kept. plateau: the validation losses, if training ends by them.
-    notes, evaluation_batch: of the stage's `Notes`.
+    notes, evaluation_batch: of the stage's `Notes`. fresh: whether it is the last training, from random weights.
     """
 
     stage: int
@@ -62,6 +62,7 @@ class TrainingState:
     plateau: Plateau = field(default_factory=Plateau)
     notes: tuple[str, ...] = ()
     evaluation_batch: int = EVALUATION_BATCH
+    fresh: bool = False
 
 
 class RunFolder:
@@ -72,27 +73,65 @@ class RunFolder:
         self.seed_module = seed_module
         self.journal = path / JOURNAL_FILE
         self._held: Held | None = None
+        self._changes: tuple[RecipeChange, ...] | None = None
 
     def stage(self, number: int) -> Path:
         """Folder of a finished stage."""
         return self.path / "stages" / str(number)
 
     @contextmanager
-    def opened(self, recipe: Recipe, resume: bool) -> Iterator[None]:
+    def opened(self, recipe: Recipe, resume: bool, change: bool = False) -> Iterator[None]:
         """The folder made or checked, and locked against a second run; to it alone is written until the end.
+
+        A recipe that differs, where it may (`change`), is put in place by `adopt`.
 
         Raises:
             RunError: it holds another run or other files, is in use, or can't be written.
         """
         with held(self.path, "choose another run folder with --run") as self._held:
             # Checked once more, now that no other run can change it.
-            check_folder(self.path, recipe, resume)
+            check_folder(self.path, recipe, resume, change)
             # The recipe first: it is what makes the folder a run.
             if not (self.path / RECIPE_FILE).exists():
-                write_text(self.path / RECIPE_FILE, json.dumps(recipe.resolved(), indent=2) + "\n")
+                write_text(self.path / RECIPE_FILE, recipe_text(recipe.resolved()))
             if not (self.path / ENVIRONMENT_FILE).exists():
                 write_environment(self.path)
             yield
+
+    @property
+    def changes(self) -> tuple[RecipeChange, ...]:
+        """What was changed in the recipe while the run went on."""
+        if self._changes is None:
+            self._changes = saved_changes(self.path)
+        return self._changes
+
+    def differs(self, recipe: Recipe) -> bool:
+        """Whether the folder's recipe is another one."""
+        return bool(changes(recipe, saved_recipe(self.path)))
+
+    def adopt(self, recipe: Recipe, finished: int) -> list[str]:
+        """Put a changed recipe in place of the one before, in one moment; returns what to say about it.
+
+        Args:
+            recipe: that the run goes on with.
+            finished: stages of the run; what is changed holds from the next one on.
+
+        What was changed for a stage that is to be run again, since its files were damaged, holds from that stage on.
+        """
+        old, new = completed(saved_recipe(self.path)), recipe.resolved()
+        keys, _ = changeable(changes(recipe, old))
+        after = changed_at(finished, keys, old, new, self.changes)
+        if not keys and after == self.changes:
+            return []
+        said = [f"the recipe is changed: {text}" for text in RecipeChange(finished, _values(keys, old, new)).texts]
+        said += [
+            f"stage {change.stage} is run again; what was changed there in the recipe holds from stage {finished} on"
+            for change in self.changes
+            if change.stage > finished
+        ]
+        write_text(self.path / RECIPE_FILE, recipe_text(new, after))
+        self._changes = after
+        return said
 
     def check_place(self) -> None:
         """Nothing, if the folder is still the one that was opened; to be asked before it is written to.
@@ -110,12 +149,15 @@ class RunFolder:
         there but can't be read is no damage.
 
         Raises:
-            RunError: there are stages but no journal.
+            RunError: there are stages but no journal, or an empty one.
             CheckpointError: the journal is no file that a journal can be.
             OSError: the disk refused a file.
         """
-        if not self.journal.exists() and self.stage(1).exists():
-            raise RunError(f"{self.journal} is missing, but stages were finished; restore it or choose another folder")
+        lost = "" if self.journal.exists() else "missing"
+        if self.journal.is_file() and not self.journal.stat().st_size:
+            lost = "empty"
+        if lost and self.stage(1).exists():
+            raise RunError(f"{self.journal} is {lost}, but stages were finished; restore it or choose another folder")
         try:
             records, damage = journal.recover(self.journal) if self.journal.exists() else ([], "")
         except CheckpointError as error:
@@ -130,6 +172,9 @@ class RunFolder:
                 problems.append(problem)
                 break
             whole.append(record)
+        if not problems and self.stage(len(whole) + 1).exists():
+            # A kill leaves one stage without its line at most.
+            problems.append(f"{self.journal} ends before stage {len(whole)}, which {self.path / 'stages'} holds")
         if problems:
             journal.rewrite(self.journal, whole)
         # A stage whose journal line was never written, or is gone, has not happened.
@@ -196,6 +241,8 @@ class RunFolder:
                 "plateau": asdict(state.plateau),
                 "notes": state.notes,
                 "evaluation_batch": state.evaluation_batch,
+                "fresh": state.fresh,
+                "changed": of_training(self.changes, state.stage),
                 "average_sha256": save_tensors(folder / AVERAGE_FILE, state.average) if state.average else "",
             }
             # In the file's metadata, under its digest: a flipped number is noticed.
@@ -215,6 +262,8 @@ class RunFolder:
             optimiser, facts = load_tensors(folder / OPTIMISER_FILE)
             if facts["stage"] != stage:
                 return None, ""
+            if facts.get("changed", {}) != of_training(self.changes, stage):
+                return None, f"{folder}: the training in progress was of another recipe than the present one"
             weights = folder / checkpoint.WEIGHTS_FILE
             if sha256_of(weights) != facts["weights_sha256"]:
                 raise CheckpointError(f"{weights} belongs to another moment")
@@ -234,6 +283,7 @@ class RunFolder:
                 plateau,
                 tuple(facts.get("notes", ())),
                 facts.get("evaluation_batch", EVALUATION_BATCH),
+                facts.get("fresh", False),
             ), ""
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # CheckpointError is a ValueError
             _check_read(error)
@@ -251,8 +301,14 @@ def _check_read(error: Exception) -> None:
         raise cause
 
 
-def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
+def check_folder(path: Path, recipe: Recipe, resume: bool, change: bool = False) -> None:
     """Refuse a folder that this run may not write to, before anything is written.
+
+    Args:
+        path: the run folder.
+        recipe: of the run.
+        resume: whether a run that is there may go on.
+        change: whether it may go on with another recipe, as far as finished stages don't depend on it.
 
     Raises:
         RunError: it holds other files, or a run and `resume` is False, or a run of another recipe.
@@ -273,12 +329,26 @@ def check_folder(path: Path, recipe: Recipe, resume: bool) -> None:
     if not resume:
         raise RunError(f"run folder {path} holds a run already; continue it with --resume or choose another with --run")
     try:
-        old = read_json(path / RECIPE_FILE)
+        old, _ = read_recipe(path)
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
     changed = changes(recipe, old) if isinstance(old, dict) else ["everything"]
-    if changed:
+    _, fixed = changeable(changed)
+    if not changed or (change and not fixed):
+        return
+    differ = f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''}"
+    if change:
+        stay = f"{', '.join(fixed)} can't change in a run that has begun, whose stages depend on it"
         raise RunError(
-            f"run folder {path} was started with another recipe: {', '.join(changed)} "
-            f"differ{'s' if len(changed) == 1 else ''}; resume with the same recipe or choose another folder with --run"
+            f"run folder {path} was started with another recipe: {differ}; {stay}: put the old value back, or choose "
+            "another folder with --run"
         )
+    way = "" if fixed else ", or give --change to go on with the new values from the next stage on,"
+    raise RunError(
+        f"run folder {path} was started with another recipe: {differ}; resume with the same recipe{way} or choose "
+        "another folder with --run"
+    )
+
+
+def _values(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (value_of(old, key), value_of(new, key)) for key in keys}

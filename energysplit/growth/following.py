@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from energysplit.growth import baselines, stage
 from energysplit.growth.folder import TrainingState
@@ -23,7 +23,7 @@ class Following:
 
     after: the start of the next training; None where the growth ends. growth, replacement: for the journal, one of
     them. index: what was computed for it. stopped: why it ends before its last stage. said: in a few words, what was
-    done; "" if nothing.
+    done; "" if nothing. fresh: whether the next training starts from random weights, at the widths found.
     """
 
     after: TrainingState | None = None
@@ -33,6 +33,7 @@ class Following:
     stopped: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     said: str = ""
+    fresh: bool = False
 
 
 def beginning(setup: Setup) -> TrainingState:
@@ -52,10 +53,17 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
     if setup.baseline is not None:
         return _replaced(setup, setup.baseline, trained, progress)
     grown = stage.grow(setup, trained, progress, note)
+    searched = setup.untrained is not None
     if grown.record is None:
-        return Following(index=grown.index, stopped=grown.allocation.status, seconds=grown.seconds)
+        return Following(
+            after=_afresh(setup, trained, trained.stage + 1) if searched else None,
+            index=grown.index,
+            stopped=grown.allocation.status,
+            seconds=grown.seconds,
+            fresh=searched,
+        )
     step = grown.record.step
-    return Following(
+    following = Following(
         after=grown.after,
         growth=grown.record,
         index=grown.index,
@@ -64,6 +72,10 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
         f"{step.realised_change:+.4g} at this step ({step.policy}); at a small step "
         f"{step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}",
     )
+    if not searched or trained.stage + 1 < setup.recipe.growth.stages:
+        return following
+    assert grown.after is not None
+    return replace(following, after=_afresh(setup, grown.after, trained.stage + 1), fresh=True)
 
 
 def again(
@@ -79,10 +91,18 @@ def again(
     """
     if setup.baseline is not None and last.replacement is not None:
         return baselines.made(setup.baseline, last.replacement, before, setup.seed_of("init", last.stage + 1))
-    if last.growth is None or index is None:
+    if last.ends or index is None:
         return None
-    bought = last.growth.allocation
-    return stage.start_of_next(before, index, bought.kinds or bought.split, last.growth.step.size, bought.mass)
+    after = before
+    if last.growth is not None:
+        bought = last.growth.allocation
+        after = stage.start_of_next(before, index, bought.kinds or bought.split, last.growth.step.size, bought.mass)
+    return _afresh(setup, after, last.stage + 1) if last.then_fresh else after
+
+
+def _afresh(setup: Setup, found: TrainingState, stage: int) -> TrainingState:
+    """The start of the last training, from random weights, at the widths that were found."""
+    return TrainingState(stage, 0, setup.afresh(found.net, stage), {}, fresh=True)
 
 
 def _replaced(setup: Setup, baseline: baselines.Baseline, trained: TrainingState, progress: Progress) -> Following:

@@ -71,8 +71,9 @@ def rewrite(path: Path, records: list[GrowthRecord]) -> None:
 
 def _line(record: GrowthRecord) -> str:
     """The record as JSON with a checksum over everything else, as it stands there, as its last key."""
-    # Only baselines have a replacement, and few stages notes; other lines stay as they were before there were any.
-    text = record.model_dump_json(exclude={name for name in ("replacement", "notes") if not getattr(record, name)})
+    # Few lines have these; the others stay as they were before there were any.
+    later = ("replacement", "notes", "then_fresh")
+    text = record.model_dump_json(exclude={name for name in later if not getattr(record, name)})
     return f'{text[:-1]},"{CHECKSUM}":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from energysplit.errors import CheckFailed, RunError, refusals
+from energysplit.errors import CheckFailed, InputError, RunError, refusals
 from energysplit.growth import journal, stage
 from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
@@ -40,6 +40,7 @@ def grow(
     run_dir: Path | str | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    change: bool = False,
     progress: Progress | None = None,
 ) -> GrowthResult:
     """Grow a network as the recipe says; leaves a run folder with everything in it.
@@ -49,6 +50,8 @@ def grow(
         run_dir: the run folder; `runs/<name>` by default.
         overrides: "key=value" settings over the recipe.
         resume: continue the run in the folder.
+        change: continue it with a recipe that differs where finished stages don't depend on it (`CHANGEABLE` in
+            `energysplit.recipe.changed`); the stages that follow are trained with it, and say so.
         progress: what work is reported to; silent by default.
 
     Raises:
@@ -64,14 +67,16 @@ def grow(
         recipe = override(recipe, overrides)
     progress = progress or SilentProgress()
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
-    check_folder(path, recipe, resume)
+    if change and not resume:
+        raise InputError("--change is for a run that goes on; give --resume too")
+    check_folder(path, recipe, resume, change)
     with watched(path):
         setup = prepare(recipe)
         with refusals(f"go on with --resume; everything up to the last finished epoch is in {path}"):
-            return _grow(setup, path, resume, progress)
+            return _grow(setup, path, resume, change, progress)
 
 
-def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthResult:
+def _grow(setup: Setup, path: Path, resume: bool, change: bool, progress: Progress) -> GrowthResult:
     """`grow`, of a recipe that is ready to run into a folder that may be used."""
     recipe = setup.recipe
     team, main = setup.session.team, setup.session.is_main
@@ -86,7 +91,7 @@ def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthR
 
     def begin() -> list[GrowthRecord]:
         """The stages finished before."""
-        held.enter_context(folder.opened(recipe, resume))
+        held.enter_context(folder.opened(recipe, resume, change))
         for text in setup.priced.warnings:
             warn(text)
         if setup.teacher is not None:
@@ -96,6 +101,13 @@ def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthR
         records, problems = folder.recover()
         for problem in problems:
             warn(f"{problem}; going on from {_place(len(records))}")
+        if _finished(records) and folder.differs(recipe):
+            raise RunError(
+                f"the run in {path} is finished: no stage is left that a changed recipe would be for; run it in "
+                "another folder with --run"
+            )
+        for text in folder.adopt(recipe, len(records)):
+            progress.line(text)
         if resume and not records and not (path / "progress").exists():
             warn(f"nothing to resume in {path}; starting anew")
         return records
@@ -103,7 +115,7 @@ def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthR
     with setup.session, ExitStack() as held:
         records = team.on_main(begin)
         state = None
-        if not _finished(records, recipe):
+        if not _finished(records):
             state = team.in_turn(lambda: _state(setup, folder, records, warn), first=main)
             _check_state(setup, path, state)
         with Curves(path / FOLDER if recipe.run.tensorboard and main else None, records) as curves:
@@ -117,12 +129,13 @@ def _grow(setup: Setup, path: Path, resume: bool, progress: Progress) -> GrowthR
             try:
                 parity = _export(folder, recipe, records, progress)
             except CheckFailed:
-                write_report(path, recipe.resolved(), records)  # what was grown is worth reading all the same
+                # What was grown is worth reading all the same.
+                write_report(path, recipe.resolved(), records, changes=folder.changes)
                 raise
             if parity is not None and recipe.export.measure:
                 for text in measure_run(path, records, setup.priced.providers, progress):
                     warn(text)
-            report = write_report(path, recipe.resolved(), records, parity)
+            report = write_report(path, recipe.resolved(), records, parity, folder.changes)
             return GrowthResult(path, tuple(records), parity.path if parity else None, report, tuple(warnings))
 
         return team.on_main(finish)
@@ -142,9 +155,9 @@ def _check_state(setup: Setup, path: Path, state: TrainingState) -> None:
         )
 
 
-def _finished(records: list[GrowthRecord], recipe: Recipe) -> bool:
-    """Whether the last stage is done: all growths made, or growth stopped by itself."""
-    return bool(records) and (records[-1].stage == recipe.growth.stages or bool(records[-1].stopped))
+def _finished(records: list[GrowthRecord]) -> bool:
+    """Whether no training is left: all growths made, or growth ended by itself."""
+    return bool(records) and records[-1].ends
 
 
 def _place(stages: int) -> str:
@@ -185,7 +198,7 @@ def _run_stage(
         folder.save_progress(replace(state, notes=tuple(notes.texts), evaluation_batch=notes.evaluation_batch))
 
     team = setup.session.team
-
+    changed = [text for change in folder.changes if change.stage == state.stage for text in change.texts]
     notes = Notes(lambda text: progress.line(f"stage {state.stage}: {text}"), list(state.notes), state.evaluation_batch)
     trained = stage.train(setup, state, progress, save, notes)
     setup.session.place(trained.net.module)
@@ -197,7 +210,8 @@ def _run_stage(
         f"stage {state.stage}: accuracy {validation.accuracy:.2%} on validation images, "
         f"{test.accuracy:.2%} on test images (not used)"
     )
-    comes = following(setup, trained, progress, notes) if state.stage < setup.recipe.growth.stages else Following()
+    last = state.fresh or state.stage == setup.recipe.growth.stages
+    comes = Following() if last else following(setup, trained, progress, notes)
     seconds |= comes.seconds
 
     def keep() -> GrowthRecord:
@@ -215,7 +229,8 @@ def _run_stage(
             **folder.save_stage(state.stage, net, trained.optimiser, comes.index),
             seconds=seconds,
             replacement=comes.replacement,
-            notes=tuple(notes.texts),
+            notes=(*changed, *notes.texts),
+            then_fresh=comes.fresh,
         )
         curves.stage(record)
         journal.append(folder.journal, record)
@@ -224,6 +239,8 @@ def _run_stage(
     record = team.on_main(keep)
     if comes.said:
         progress.line(f"stage {state.stage}: {comes.said}")
+    if comes.fresh:
+        progress.line(f"stage {state.stage}: the last training starts from random weights (growth.last_weights)")
     return record, comes.after
 
 

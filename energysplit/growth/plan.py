@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from energysplit.allocation import BLIND
 from energysplit.allocation.bounds import ceilings, tightest
 from energysplit.allocation.budgets import resolve
 from energysplit.amounts import factor
@@ -166,6 +167,8 @@ def _training(recipe: Recipe, teacher: Teacher | None) -> list[str]:
     if teacher is not None:
         loss = teacher.distillation
         said.append(f"teacher {teacher.folder}, weight {loss.weight:g}, temperature {loss.temperature:g}")
+    if recipe.growth.last_weights == "random" and recipe.baseline is None and recipe.growth.stages:
+        said.append("the last one starts from random weights, at the widths found (growth.last_weights)")
     if recipe.run.tensorboard:
         said.append("curves for TensorBoard")
     return said
@@ -199,7 +202,9 @@ def _warnings(
         warnings.append("growth.mass has no effect without growth.signed = true")
     if recipe.growth.sizes_of is not None and recipe.growth.multiple_of != 1:
         warnings.append("growth.multiple_of has no effect with growth.sizes_of, whose run says how wide groups become")
-    if recipe.growth.risk and (recipe.growth.sizes_of is not None or recipe.growth.method == "random"):
+    if recipe.growth.last_weights == "random" and recipe.growth.stages == 0:
+        warnings.append("growth.last_weights has no effect without a growth (growth.stages = 0)")
+    if recipe.growth.risk and (recipe.growth.sizes_of is not None or recipe.growth.method in BLIND):
         warnings.append("growth.risk has no effect where neurons are split whatever their index")
     for name, bound in bounds.items():
         if bound.max_channels is not None and bound.max_channels < groups[name].channels:

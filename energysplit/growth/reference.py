@@ -144,7 +144,7 @@ def read_reference(path: str | Path, key: str, stages: int) -> Reference:
     if damage:
         raise RunError(f"{said}: {damage}; repair it first: energysplit grow RECIPE --run {run} --resume")
     wanted = _growths(recipe, said)
-    if not records or (records[-1].stage < wanted and not records[-1].stopped):
+    if not records or not records[-1].ends:
         raise RunError(
             f"{said}: the run is not finished, {len(records)} of {wanted + 1} stages are; grow it to its end first: "
             f"energysplit grow RECIPE --run {run} --resume"

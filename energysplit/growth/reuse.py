@@ -21,7 +21,7 @@ from energysplit.output.atomic import sha256_of
 from energysplit.recipe import Recipe, from_dict
 from energysplit.recipe.changes import completed
 from energysplit.recipe.first_stage import first_stage, unshared
-from energysplit.recipe.saved import saved_recipe
+from energysplit.recipe.saved import recipe_at
 from energysplit.train.plateau import Plateau
 from energysplit.types import JOURNAL_FILE, GrowthRecord
 
@@ -77,7 +77,7 @@ def _trained(finished: Path, recipe: Recipe) -> GrowthRecord:
     records = journal.recover(lines)[0] if lines.exists() else []
     if not records:
         raise RunError(f"{finished}: its stage 0 is not finished, so there is nothing to reuse")
-    theirs = from_dict(completed(saved_recipe(finished)), str(finished))
+    theirs = from_dict(completed(recipe_at(finished, 0)), str(finished))
     if unshared(theirs) or first_stage(theirs) != first_stage(recipe):
         raise RunError(
             f"{finished}: its stage 0 was trained otherwise; reuse needs the same seed, [model], [data], [run] and, "

@@ -15,7 +15,9 @@ from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
+from energysplit.graph.edit import duplicate
 from energysplit.growth.baselines.chain import Baseline, load_baseline
+from energysplit.growth.fresh import fresh
 from energysplit.growth.given_sizes import given_sizes, place_seed
 from energysplit.growth.priced import Priced, priced
 from energysplit.growth.reference import Reference
@@ -40,7 +42,8 @@ class Setup:
     priced: the reported providers and the budgets', by the name the journal shows. seed_price: price of the seed by
     budget name; what "1.5x" of scope "network" multiplies. loss: of training, also that of the splitting indices.
     teacher: what only training adds to the loss, where the recipe names one. baseline: what takes the place of growing,
-    where the recipe has one. sizes: the run whose sizes its growths take, where it names one.
+    where the recipe has one. sizes: the run whose sizes its growths take, where it names one. untrained: a copy of the
+    seed that no training touches, where the last training of a growth starts from random weights.
     """
 
     recipe: Recipe
@@ -53,6 +56,7 @@ class Setup:
     teacher: Teacher | None = None
     baseline: Baseline | None = None
     sizes: Reference | None = None
+    untrained: Network | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -72,6 +76,11 @@ class Setup:
     def learning_rate_at(self, stage: int) -> float:
         """The learning rate at the start of a stage's training, after the warm-up."""
         return self.baseline.learning_rate(stage) if self.baseline else self.recipe.train.learning_rate_at(stage)
+
+    def afresh(self, net: Network, stage: int) -> Network:
+        """A network of the same widths, for a stage that starts from random weights."""
+        assert self.untrained is not None
+        return fresh(self.untrained, net.widths, self.seed_of("init", stage))
 
     def prices(self, net: Network) -> dict[str, Cost]:
         """Price of a network by each reported provider and each budget's."""
@@ -141,7 +150,15 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
     teacher = load_teacher(recipe.train.teacher, splits, session) if recipe.train.teacher else None
     baseline = load_baseline(recipe, seed, found) if recipe.baseline else None
-    return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher, baseline, sizes)
+    untrained = _untrained(seed) if recipe.growth.last_weights == "random" and not recipe.baseline else None
+    return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher, baseline, sizes, untrained)
+
+
+def _untrained(seed: Network) -> Network:
+    """A copy of the seed, once it is known that wider networks can be given random weights."""
+    wider = {name: group.channels + group.splittable for name, group in seed.groups.items()}
+    fresh(seed, wider, 0, "growth.last_weights = 'random'")
+    return duplicate(seed, {})
 
 
 def _check_groups(recipe: Recipe, seed: Network) -> None:

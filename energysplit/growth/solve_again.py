@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from energysplit.allocation import allocate, budget_names
+from energysplit.allocation import BLIND, allocate, budget_names
 from energysplit.allocation.budgets import naming
 from energysplit.amounts import factor
 from energysplit.costs import NetworkPricer, names
@@ -128,7 +128,7 @@ def ask_again(
     _refuse_unused(hardware, [budget.provider for budget in budgets or recipe.budget])
     seed, needed = _seed_prices(saved, found.budgets)
     arguments = allocation_arguments(recipe, found, needed, saved.net, saved.index)
-    if recipe.growth.method == "random":
+    if recipe.growth.method in BLIND:
         arguments["seed"] = place_seed(recipe.seed, "allocate", saved.number)
     limits = tuple(arguments.pop("budgets"))
     return Question(saved, limits, arguments, seed, found.warnings)

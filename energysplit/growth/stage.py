@@ -38,6 +38,7 @@ from energysplit.train.statistics import same_statistics
 from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
 
 _KEPT = "The run folder keeps everything up to the last finished epoch"
+_CHANGE = "--resume --change begins this stage again with other values, and finished stages stay as they are"
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,16 @@ def train(
         OutOfMemory: memory ran out.
     """
     recipe, session = setup.recipe.train, setup.session
-    epochs = setup.epochs_at(state.stage)
+    # However early growth ended, a training from random weights is the last one.
+    scheduled = setup.recipe.growth.stages if state.fresh else state.stage
+    epochs = setup.epochs_at(scheduled)
     updates = -(-len(setup.splits.train) // (recipe.batch_size * recipe.accumulate))
     module = session.place(state.net.module)
     average = Average(module, recipe.ema, state.average, state.epoch * updates) if recipe.ema else None
     optimiser = make_optimiser(
         module,
         optimizer=recipe.optimizer,
-        learning_rate=setup.learning_rate_at(state.stage),
+        learning_rate=setup.learning_rate_at(scheduled),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
@@ -86,7 +89,7 @@ def train(
     def rate(epoch: int, update: int) -> float:
         return learning_rate(
             recipe.schedule,
-            base=setup.learning_rate_at(state.stage),
+            base=setup.learning_rate_at(scheduled),
             epoch=epoch + update / updates,
             epochs=epochs,
             warmup_epochs=recipe.warmup_epochs,
@@ -158,13 +161,13 @@ def _whole(setup: Setup, state: TrainingState, one_epoch: Callable[[], EpochResu
     try:
         return within_memory(one_epoch)
     except CheckFailed as error:
-        raise CheckFailed(f"stage {state.stage}: {error}. {_KEPT}") from None
+        raise CheckFailed(f"stage {state.stage}: {error}. {_KEPT}; {_CHANGE}") from None
     except OutOfMemory as error:
         said = str(error)
     raise OutOfMemory(
         f"stage {state.stage}: memory ran out while training, in epoch {state.epoch + 1} ({said}); lower "
         f"train.batch_size, {recipe.batch_size} now, and raise train.accumulate, {recipe.accumulate} now, as much, so "
-        f"that updates see as many images. {_KEPT}"
+        f"that updates see as many images. {_KEPT}; {_CHANGE}"
     )
 
 
@@ -308,7 +311,8 @@ def _samples(setup: Setup, stage: int) -> tuple[Batches, Batches]:
         said = str(error)
     raise OutOfMemory(
         f"stage {stage}: memory ran out while the images to index on were made ({said}); lower index.images, "
-        f"{recipe.images} now, and index.held_out_images, {recipe.held_out_images} now. {_KEPT}"
+        f"{recipe.images} now, and index.held_out_images, {recipe.held_out_images} now. {_KEPT}; --resume --change "
+        "goes on from there with other values"
     )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from energysplit.amounts import LARGEST
-from energysplit.errors import InputError
+from energysplit.errors import InputError, first_complaint
 from energysplit.plain_data import parse_json
 from energysplit.types import LayerCase
 
@@ -48,8 +48,8 @@ def read(text: str, where: str) -> tuple[dict[str, MeasuredNetwork], Mapping[str
         note = _Note.model_validate(parse_json(text))
     except ValueError as error:  # ValidationError is one
         raise InputError(
-            f"{where}: what was measured can't be read from it ({_said(error)}); expected the results of a kit or of "
-            "'energysplit profile', unchanged"
+            f"{where}: what was measured can't be read from it ({first_complaint(error)}); expected the results of a "
+            "kit or of 'energysplit profile', unchanged"
         ) from None
     return {network.name: network for network in note.networks}, note.model_extra or {}
 
@@ -75,11 +75,3 @@ class _Note(BaseModel):
 def _numbers(case: LayerCase) -> Iterator[int]:
     for value in vars(case).values():
         yield from value if isinstance(value, tuple) else [value] if isinstance(value, int) else []
-
-
-def _said(error: ValueError) -> str:
-    """A validation's first complaint, or the error itself, on one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from energysplit.costs.table import CostTable
-from energysplit.errors import InputError
+from energysplit.errors import InputError, first_complaint
 from energysplit.measure import networks
 from energysplit.measure.alignment import multiple_of
 from energysplit.measure.build import table
@@ -104,8 +104,7 @@ def imported(path: Path) -> tuple[Results, dict[str, MeasuredNetwork], dict[int,
     try:
         said = _Said.model_validate(more)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: its note's {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise InputError(f"{path}: its note's {first_complaint(error)}") from None
     widths = {said.widths[name]: model.network.ratio for name, model in results.models.items() if name in said.widths}
     return results, known, widths, said.model_dump(include={"precision", "device"}, exclude_none=True)
 

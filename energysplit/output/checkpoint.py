@@ -8,7 +8,6 @@ is taken is bounded by the size of the weights file and of one example input.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from math import prod
@@ -19,14 +18,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from energysplit.errors import CheckpointError, EnergysplitError, InputError
+from energysplit.errors import CheckpointError, EnergysplitError, InputError, first_complaint
 from energysplit.graph import Network, trace
 from energysplit.graph.edit import resized, shapes_at
 from energysplit.hardware.detect import package_version
 from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.tensors import load_tensors, save_tensors
-from energysplit.plain_data import read_json
+from energysplit.plain_data import checksum, read_json, sealed
 
 FORMAT_VERSION = 1
 NETWORK_FILE = "network.json"
@@ -121,8 +120,7 @@ def write(net: Network, folder: Path | str) -> str:
         _Description.model_validate({**description, "checksum": ""})
     except (TypeError, ValueError) as error:
         raise InputError(f"the network can't be written as JSON: {error}; builder is {builder!r}") from error
-    description["checksum"] = _checksum(description)
-    write_text(folder / NETWORK_FILE, json.dumps(description, indent=2) + "\n")
+    write_text(folder / NETWORK_FILE, sealed(description))
     return digest
 
 
@@ -182,10 +180,8 @@ def _read(file: Path) -> _Description:
     try:
         description = _Description.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {where}: {first['msg']}; the file is damaged") from error
-    if _checksum({key: value for key, value in raw.items() if key != "checksum"}) != description.checksum:
+        raise CheckpointError(f"{file}: {first_complaint(error)}; the file is damaged") from error
+    if checksum({key: value for key, value in raw.items() if key != "checksum"}) != description.checksum:
         raise CheckpointError(f"{file} is damaged or was edited: its content does not match its checksum")
     return description
 
@@ -298,7 +294,3 @@ def _integers(value: Any) -> list[int]:
     if isinstance(value, list):
         return [number for item in value for number in _integers(item)]
     return [value] if isinstance(value, int) else []
-
-
-def _checksum(description: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

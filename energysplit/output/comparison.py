@@ -23,6 +23,7 @@ from energysplit.output.comparison_statistics import Curve, curve
 from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import price_words, provider_name
 from energysplit.output.report_content import file_name
+from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
 _SEED_MARK = re.compile(r"[-_. ]+(seed|s)?[-_. ]*\d*$")
@@ -66,14 +67,15 @@ class CostName:
 class ComparedRun:
     """A run as it lies on the disk.
 
-    folder: as it was given. recipe: resolved. records: journal, at least one stage. measured: of the exported model of
-    the last stage; None if there is none.
+    folder: as it was given. recipe: resolved, of the last stage. records: journal, at least one stage. measured: of the
+    exported model of the last stage; None if there is none. changes: of the recipe, while the run went on.
     """
 
     folder: str
     recipe: Mapping[str, Any]
     records: tuple[GrowthRecord, ...]
     measured: MeasuredRun | None = None
+    changes: tuple[RecipeChange, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -96,8 +98,8 @@ class ComparedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the last stage ended the run: it alone has no growth, and no replacement, out of it."""
-        return self.records[-1].growth is None and self.records[-1].replacement is None
+        """Whether the last stage ended the run."""
+        return self.records[-1].ends
 
     @property
     def epochs(self) -> int:
@@ -129,12 +131,14 @@ class ComparedRun:
 
     @cached_property
     def method_key(self) -> str:
-        """What runs of one method have in common: the recipe without seed and name.
+        """What runs of one method have in common: the recipe without seed and name, and how it was changed.
 
         The name of a run that it follows counts without the mark of a seed at its end ("-seed2").
         """
         rest = {key: value for key, value in self.recipe.items() if key not in ("seed", "name")}
         rest = json.loads(json.dumps(rest, default=str))
+        if self.changes:
+            rest["changes"] = [change.plain() for change in self.changes]
         for *sections, key in _FOLLOWED:
             table = rest
             for section in sections:

@@ -30,7 +30,13 @@ def compared(runs: Sequence[ComparedRun], providers: Sequence[str] = ()) -> Comp
     """
     refuse_twice(runs)
     costs, methods = common_costs(runs, providers), methods_of(runs)
-    warnings = (*_unequal(methods, costs), *_unfinished(runs), *_not_in_all(runs, costs, providers), *_seeds(methods))
+    warnings = (
+        *_unequal(methods, costs),
+        *_changed(runs),
+        *_unfinished(runs),
+        *_not_in_all(runs, costs, providers),
+        *_seeds(methods),
+    )
     return Comparison(methods, costs, warnings)
 
 
@@ -94,6 +100,15 @@ def _source(run: ComparedRun, name: CostName) -> str:
 
 def _word(value: Any) -> str:
     return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _changed(runs: Sequence[ComparedRun]) -> list[str]:
+    """Runs that had not one recipe from their beginning to their end."""
+    return [
+        f"{run.folder} had not one recipe throughout: from stage {change.stage} on {', '.join(change.values)}."
+        for run in runs
+        for change in run.changes
+    ]
 
 
 def _unfinished(runs: Sequence[ComparedRun]) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
 
 from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_text
-from energysplit.plain_data import read_json
+from energysplit.plain_data import read_json, sealed, unsealed
 
 ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("energysplit", "torch", "torchvision", "onnxruntime", "cvxpy", "highspy")
@@ -29,13 +28,13 @@ def environment() -> dict[str, str]:
 
 def write_environment(run_dir: Path) -> None:
     """Keep what a run runs on beside its journal, for reports written later or elsewhere."""
-    write_text(run_dir / ENVIRONMENT_FILE, json.dumps(environment(), indent=2) + "\n")
+    write_text(run_dir / ENVIRONMENT_FILE, sealed(environment()))
 
 
 def read_environment(run_dir: Path) -> dict[str, str] | None:
-    """What `write_environment` kept; None if the run has none that can be read."""
+    """What `write_environment` kept; None if the run has none that can be read, or it is damaged."""
     try:
-        found = read_json(run_dir / ENVIRONMENT_FILE)
+        found = unsealed(read_json(run_dir / ENVIRONMENT_FILE))
     except (OSError, ValueError):
         return None
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from energysplit.errors import CheckpointError
+from energysplit.errors import CheckpointError, first_complaint
 from energysplit.output.atomic import write_text
 from energysplit.output.numbers import percent, quantity, times
-from energysplit.plain_data import LARGEST_JSON, read_file
+from energysplit.plain_data import read_json, sealed, unsealed
 from energysplit.types import CostRecord
 
 COVERAGE = 0.95
@@ -91,7 +92,7 @@ class MeasuredRun(_Record):
 
 def write_measured(run_dir: Path, measured: MeasuredRun) -> Path:
     """The path of `measured.json`, written whole or not at all."""
-    return write_text(run_dir / MEASURED_FILE, measured.model_dump_json(indent=2) + "\n")
+    return write_text(run_dir / MEASURED_FILE, sealed(measured.model_dump(mode="json")))
 
 
 def read_measured(run_dir: Path) -> MeasuredRun | None:
@@ -102,9 +103,10 @@ def read_measured(run_dir: Path) -> MeasuredRun | None:
     """
     path = run_dir / MEASURED_FILE
     try:
-        return MeasuredRun.model_validate_json(read_file(path, LARGEST_JSON))
+        return MeasuredRun.model_validate_json(json.dumps(unsealed(read_json(path))))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise CheckpointError(f"{path} is damaged ({said}); remove it, and --resume measures again") from error
+        raise CheckpointError(
+            f"{path} is damaged ({first_complaint(error)}); remove it, and --resume measures again"
+        ) from error

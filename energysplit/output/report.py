@@ -8,10 +8,11 @@ from typing import Any
 
 from energysplit.errors import CheckpointError, InputError
 from energysplit.output.atomic import atomic_folder, write_bytes, write_text
+from energysplit.output.environment import ENVIRONMENT_FILE, read_environment
 from energysplit.output.environment import environment as this_environment
-from energysplit.output.environment import read_environment
 from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
+from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
 
@@ -20,6 +21,7 @@ def write_report(
     recipe: Mapping[str, Any],
     records: Sequence[GrowthRecord],
     parity: OnnxParity | None = None,
+    changes: Sequence[RecipeChange] = (),
 ) -> Path:
     """The path of `report.html`.
 
@@ -29,6 +31,7 @@ def write_report(
         recipe: the resolved recipe.
         records: the journal, stages in order.
         parity: of the exported model; None if there is none.
+        changes: of the recipe, while the run went on.
 
     What the exported model was measured to cost is read from `measured.json` in the folder, where there is one of this
     run's last stage. Versions and machine are those the run kept (`environment.json`); without them the report states
@@ -53,8 +56,9 @@ def write_report(
         raise InputError(f"{run_dir}: the journal has no stage to report; let one stage end first")
     environment, title = read_environment(run_dir), "Versions and machine of the run"
     if environment is None:
-        environment, title = this_environment(), "Versions and machine this report was written with"
-    document = report_document(recipe, records, parity, environment, title, _measured(run_dir, records[-1]))
+        damaged = f" ({ENVIRONMENT_FILE} can't be read)" if (run_dir / ENVIRONMENT_FILE).exists() else ""
+        environment, title = this_environment(), f"Versions and machine this report was written with{damaged}"
+    document = report_document(recipe, records, parity, environment, title, _measured(run_dir, records[-1]), changes)
     with atomic_folder(run_dir / "figures") as figures:
         for picture in document.pictures():
             write_text(figures / f"{picture.name}.svg", to_svg(picture.figure))

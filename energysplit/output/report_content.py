@@ -27,6 +27,7 @@ from energysplit.output.parity import OnnxParity
 from energysplit.output.report_baseline import baseline_section, baseline_summary, widths_section
 from energysplit.output.report_measured import measured_section
 from energysplit.output.report_recipe import recipe_section
+from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
 _CURVATURE = {
@@ -56,6 +57,7 @@ def report_document(
     environment: Mapping[str, str],
     environment_title: str,
     measured: MeasuredRun | str | None = None,
+    changes: Sequence[RecipeChange] = (),
 ) -> Document:
     """The report of a run.
 
@@ -66,7 +68,10 @@ def report_document(
         environment: name -> version or machine.
         environment_title: what `environment` describes.
         measured: prices of the exported model as measured; a sentence why they can't be read; None if there are none.
+        changes: of the recipe, while the run went on.
     """
+    # A size that changed is not that of all growths; the sizes taken are in the journal.
+    told = {**recipe, "step": {}} if any("step.size" in change.keys for change in changes) else recipe
     return Document(
         title=f"{recipe.get('name', 'energysplit run')}",
         summary=summary(records),
@@ -74,11 +79,11 @@ def report_document(
         sections=(
             _overview(records),
             _stages(records),
-            *(_baseline(records) if tables.replacements(records) else _growth(recipe, records)),
+            *(_baseline(records) if tables.replacements(records) else _growth(told, records)),
             _times(records),
             _export(parity),
             *([measured_section(measured)] if measured is not None else []),
-            recipe_section(recipe, records, environment, environment_title),
+            recipe_section(recipe, records, environment, environment_title, changes),
             _numbers(records),
         ),
     )
@@ -179,6 +184,14 @@ def _stages(records: Sequence[GrowthRecord]) -> Section:
     blocks: list[Block] = [tables.stage_table(records), Paragraph(images)]
     blocks += [
         Paragraph(f"Stage {record.stage} ended the growth: {record.stopped}") for record in records if record.stopped
+    ]
+    blocks += [
+        Paragraph(
+            f"Stage {record.stage + 1} started from random weights, at the widths that growth had found by then "
+            "(growth.last_weights): what came before was a search for them."
+        )
+        for record in records
+        if record.then_fresh
     ]
     blocks += [Paragraph(f"Stage {record.stage}: {note}.") for record in records for note in record.notes]
     return Section("Stage by stage", tuple(blocks))

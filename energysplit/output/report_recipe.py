@@ -9,11 +9,16 @@ from energysplit.amounts import factor
 from energysplit.output.document import Facts, Section
 from energysplit.output.numbers import compact, provider_name, quantity
 from energysplit.output.report_tables import growths
+from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
 
 def recipe_section(
-    recipe: Mapping[str, Any], records: Sequence[GrowthRecord], environment: Mapping[str, str], title: str
+    recipe: Mapping[str, Any],
+    records: Sequence[GrowthRecord],
+    environment: Mapping[str, str],
+    title: str,
+    changes: Sequence[RecipeChange] = (),
 ) -> Section:
     """What was asked for, and where it ran.
 
@@ -22,6 +27,7 @@ def recipe_section(
         records: journal; the units of limits are those of its prices.
         environment: name -> version or machine.
         title: what `environment` describes.
+        changes: of the recipe, while the run went on: what is shown holds for the last stage.
     """
     units = {name: cost.unit for record in records for name, cost in record.prices.items()}
     units |= {name: cost.unit for _, growth in growths(records) for name, cost in growth.allocation.price.items()}
@@ -46,8 +52,10 @@ def recipe_section(
     if baseline:
         limits = ["the prices of the reference run's stages"]
     device = [("Device", options(hardware))] if hardware.get("profile") or hardware.get("tables") else []
+    changed = [f"from stage {change.stage} on {', '.join(change.values)}" for change in changes]
     facts = [
         ("Recipe", str(get("name"))),
+        *([("Changed on the way", f"{'; '.join(changed)}. Below: the last stage's values")] if changed else []),
         ("Seed of all randomness", str(get("seed"))),
         ("Model", f"{get('model.name')} ({options(get('model.args'))})"),
         ("Data", options(get("data"))),

@@ -201,8 +201,8 @@ def more_of_each(stage: int, growth: SplitRecord) -> list[tuple[str, str]]:
 
 
 def by_chance(growth: SplitRecord) -> bool:
-    """Whether its neurons were chosen at random."""
-    return growth.allocation.method in ("random", "sizes, random")
+    """Whether its neurons were chosen at random, within each group at least."""
+    return growth.allocation.method in ("random", "cheapest", "sizes, random")
 
 
 def kinds_of_split(growth: SplitRecord) -> str:

@@ -39,7 +39,7 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
     tree.setdefault("hardware", HardwareRecipe().model_dump(mode="json"))
     tree.setdefault("baseline", None)
     later: dict[str, tuple[BaseModel, tuple[str, ...]]] = {
-        "growth": (GrowthRecipe(stages=0), ("risk", "signed", "mass", "bounds", "sizes_of")),
+        "growth": (GrowthRecipe(stages=0), ("risk", "signed", "mass", "bounds", "sizes_of", "last_weights")),
         "train": (TrainRecipe(epochs=1), ("accumulate", "ema", "patience", "min_improvement", "teacher")),
         "run": (RunRecipe(), ("tensorboard",)),
         "report": (ReportRecipe(), ("price",)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +33,7 @@ def explain(
         given: the tree that was checked.
         source: path of a key -> the file (or option) that set it.
     """
-    root = model.model_json_schema()
+    root = _schema(model)
     lines: dict[Path, str] = {}
     for problem in error.errors():
         path = problem["loc"]
@@ -56,6 +57,12 @@ def shown(value: Any) -> str:
     text = text if len(text) <= 60 else f"{text[:57]}..."
     kind = "a table" if isinstance(value, Mapping) else _GIVEN.get(type(value), f"a {type(value).__name__}")
     return text if isinstance(value, bool) else f"{text} ({kind})"
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model, made once: that takes longer than everything else here. Not to be changed."""
+    return model.model_json_schema()
 
 
 def _wrong(problem: Mapping[str, Any], schema: Mapping[str, Any], value: Any) -> str:

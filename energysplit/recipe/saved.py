@@ -1,14 +1,21 @@
-"""The recipe that a run folder holds, as plain data; of whatever version wrote it."""
+"""The recipe that a run folder holds, as plain data; of whatever version wrote it.
+
+`recipe.json` is the resolved recipe, with the changes made while the run went on, if there were any, and a checksum;
+files of 0.1.0 have neither.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from energysplit.errors import RunError
-from energysplit.plain_data import read_json
+from energysplit.plain_data import read_json, sealed, unsealed
+from energysplit.recipe.changed import RecipeChange, read_changes, recipe_of_stage
 
 RECIPE_FILE = "recipe.json"
+_CHANGES = "changes"
 
 
 def run_of_stage(folder: Path) -> Path | None:
@@ -22,15 +29,56 @@ def saved_recipe(run: Path) -> dict[str, Any]:
     Raises:
         RunError: it is missing or damaged.
     """
+    return _saved(run)[0]
+
+
+def saved_changes(run: Path) -> tuple[RecipeChange, ...]:
+    """What was changed in the recipe while the run went on.
+
+    Raises:
+        RunError: the recipe is missing or damaged.
+    """
+    return _saved(run)[1]
+
+
+def recipe_at(run: Path, stage: int) -> dict[str, Any]:
+    """The resolved recipe that a stage of a run was, or is, trained with.
+
+    Raises:
+        RunError: the recipe is missing or damaged.
+    """
+    return recipe_of_stage(*_saved(run), stage)
+
+
+def read_recipe(run: Path) -> tuple[Any, tuple[RecipeChange, ...]]:
+    """The content of a run's `recipe.json` and its changes.
+
+    Raises:
+        OSError: it is missing or can't be read.
+        ValueError: it is no JSON, or is damaged; the message does not name the file.
+    """
+    tree = unsealed(read_json(run / RECIPE_FILE))
+    if not isinstance(tree, dict):
+        return tree, ()
+    changes = read_changes(tree.pop(_CHANGES)) if _CHANGES in tree else ()
+    return tree, changes
+
+
+def recipe_text(tree: Mapping[str, Any], changes: Sequence[RecipeChange] = ()) -> str:
+    """The content of a `recipe.json`."""
+    return sealed({**tree, _CHANGES: [change.plain() for change in changes]} if changes else tree)
+
+
+def _saved(run: Path) -> tuple[dict[str, Any], tuple[RecipeChange, ...]]:
     file = run / RECIPE_FILE
     try:
-        found = read_json(file)
+        found, changes = read_recipe(run)
     except OSError as error:
         raise RunError(
             f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
         ) from None
     except ValueError as error:
-        raise RunError(f"{file} is damaged: it is no JSON ({error}); run the recipe again in a new folder") from None
+        raise RunError(f"{file} is damaged: {error}; run the recipe again in a new folder") from None
     if not isinstance(found, dict):
         raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
-    return found
+    return found, changes

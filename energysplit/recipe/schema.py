@@ -217,9 +217,10 @@ class GrowthRecipe(Section):
     """How often the network grows, and how neurons are chosen."""
 
     stages: Annotated[int, Field(ge=0)] = Field(description="number of growths; there is one training more")
-    method: Literal["milp", "lp", "greedy", "top_k", "random"] = Field(
+    method: Literal["milp", "lp", "greedy", "top_k", "random", "cheapest"] = Field(
         default="milp",
-        description="how neurons are chosen; random: by chance, whatever their index, to compare with",
+        description="how neurons are chosen; to compare with, whatever their index: random, by chance, and cheapest, "
+        "as many as the budgets hold",
     )
     sizes_of: str | None = Field(
         default=None,
@@ -251,6 +252,11 @@ class GrowthRecipe(Section):
     mass: float = Field(
         default=2.0, ge=1, le=MOST_MASS, description="signed: sizes of a neuron's shares together, above 1"
     )
+    last_weights: Literal["inherited", "random"] = Field(
+        default="inherited",
+        description="what the last training starts from: the weights that splitting left, or random ones; the growth "
+        "before it is then a search for widths, for which short trainings are enough",
+    )
     bounds: dict[str, BoundRecipe] = Field(
         default_factory=dict,
         description="how far groups may grow: a quoted name or pattern (*, ?, [...]) = { max_channels = 64 } or "
@@ -273,8 +279,9 @@ class GrowthRecipe(Section):
 
     @model_validator(mode="after")
     def _kinds_are_chosen_by_gain(self) -> GrowthRecipe:
-        if self.signed and (self.method == "random" or self.sizes_of is not None):
-            other = "method = 'random'" if self.method == "random" else "sizes_of"
+        blind = self.method in ("random", "cheapest")
+        if self.signed and (blind or self.sizes_of is not None):
+            other = f"method = {self.method!r}" if blind else "sizes_of"
             raise ValueError(f"signed = true does not go with {other}, which chooses neurons and no kinds of splits")
         return self
 

@@ -144,7 +144,7 @@ def train_epoch(
     if what:
         raise CheckFailed(
             f"{what} in epoch {epoch + 1}, at a learning rate of {learning_rate(update):.3g}; use a smaller "
-            "train.learning_rate or a longer train.warmup_epochs, and after a split a smaller step.size"
+            "train.learning_rate or a longer train.warmup_epochs, and for splits to come a smaller step.size"
         )
     return EpochResult(loss_mean, accuracy, images)
 

@@ -1,7 +1,8 @@
-"""Neurons in a random order: every budget kept and full, all neurons alike, whatever they bring; and given sizes."""
+"""Choices that don't look at indices: neurons in a random order, as many neurons as fit, and given sizes."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -127,3 +128,43 @@ def test_sizes_that_can_t_be_had(sizes, limit, error, message, chain: Callable, 
     net = chain([4, 3])
     with pytest.raises(error, match=message):
         allocate_given(net, indices(net, 0), [Budget("macs", limit)], sizes, said="runs/a did")
+
+
+def test_cheapest_takes_as_many_neurons_as_any_choice_does(chain: Callable, indices: Callable) -> None:
+    """Beside every number of neurons of every group, under two budgets."""
+    net = chain([3, 4, 5], depthwise=True)
+    budgets = [MACS, Budget("params", "1.4x")]
+    pricers = [NetworkPricer(net, budget.provider) for budget in budgets]
+    limits = [1.6 * pricers[0].value(net.widths), 1.4 * pricers[1].value(net.widths)]
+    groups = [name for name, group in net.groups.items() if group.splittable]
+    most = max(
+        sum(added)
+        for added in itertools.product(*(range(net.widths[name] + 1) for name in groups))
+        if all(
+            pricer.value({**net.widths, **{n: net.widths[n] + a for n, a in zip(groups, added, strict=True)}}) <= limit
+            for pricer, limit in zip(pricers, limits, strict=True)
+        )
+    )
+    found = allocate(net, indices(net, 0), budgets, method="cheapest")
+    assert sum(map(len, found.split.values())) == most
+    assert "as many as the budgets hold, whatever they bring" in found.status
+    assert found.method == "cheapest"
+    assert math.isnan(found.gap)
+
+
+def test_cheapest_knows_no_index(chain: Callable, indices: Callable) -> None:
+    """Sizes are those of any other indices; the gain is that of the neurons it took."""
+    net = chain([6, 5, 7])
+    first, other = (allocate(net, indices(net, seed), MACS, method="cheapest", seed=1) for seed in (0, 1))
+    assert first.split == other.split
+    index = indices(net, 0)
+    gain = -sum(float(index[name].value[n]) for name, split in first.split.items() for n in split)
+    assert first.predicted_gain == pytest.approx(gain, rel=1e-12)
+    again = allocate(net, index, MACS, method="cheapest", seed=2)
+    assert {name: len(split) for name, split in again.split.items()} == {
+        name: len(split) for name, split in first.split.items()
+    }
+    assert again.split != first.split
+    with pytest.raises(InputError, match="method 'cheapest' with mass"):
+        allocate(net, index, MACS, method="cheapest", mass=2.0)
+    assert allocate(net, {}, MACS, method="cheapest").split == {}

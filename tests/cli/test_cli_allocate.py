@@ -22,6 +22,7 @@ from energysplit.growth.saved import load_saved
 from energysplit.growth.solve_again import GivenBudget, ask_again
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.recipe import from_dict
+from energysplit.recipe.saved import saved_recipe
 
 BUDGETS = [
     {"provider": "macs", "limit": "1.6x", "scope": "stage"},
@@ -91,7 +92,7 @@ def test_without_shrinkage_the_prediction_is_the_run_s_own(tmp_path: Path) -> No
     assert found["split"] == record.allocation.split
     assert found["predicted_loss_change"] == pytest.approx(record.step.predicted_change, rel=1e-4)
     # A run from before there was shrinkage is asked again as it was.
-    resolved = json.loads((run / "recipe.json").read_text())
+    resolved = saved_recipe(run)
     del resolved["index"]["shrinkage"]
     (run / "recipe.json").write_text(json.dumps(resolved))
     assert _solved(tmp_path, run, "--stage", 0)["predicted_gain"] == found["predicted_gain"]
@@ -113,7 +114,7 @@ def test_the_last_stage_with_indices_is_meant(run: Path) -> None:
 
 
 def test_seed_prices_are_those_of_the_seed(run: Path) -> None:
-    saved = load_saved(run, from_dict(json.loads((run / "recipe.json").read_text())), 1)
+    saved = load_saved(run, from_dict(saved_recipe(run)), 1)
     seed = es.load(run / "stages" / "0")
     assert saved.seed_widths == seed.widths
     for name in ("macs", "params", "peak_memory"):
@@ -287,7 +288,7 @@ def test_folders_that_hold_no_run(run: Path, tmp_path: Path) -> None:
     odd = shutil.copytree(run, tmp_path / "odd")
     (odd / "recipe.json").unlink()
     assert "recipe.json can't be read" in _allocate(odd, code=2)
-    recipe = json.loads((run / "recipe.json").read_text())
+    recipe = saved_recipe(run)
     (odd / "recipe.json").write_text(json.dumps({**recipe, "growht": {}}))
     assert "recipe.json: growht: " in _allocate(odd, code=2)
 
@@ -317,11 +318,11 @@ def test_files_that_are_damaged_or_of_another_network(run: Path, signed: Path, t
     (odd / "journal.jsonl").write_text(text.replace('"stage":1', '"stage":3', 1))
     assert "journal.jsonl, line 2: " in _allocate(odd, code=2)
     with pytest.raises(CheckpointError, match="line 2"):
-        load_saved(odd, from_dict(json.loads((odd / "recipe.json").read_text())), 1)
+        load_saved(odd, from_dict(saved_recipe(odd)), 1)
 
 
 def test_options_of_the_recipes_budget_are_taken_over(run: Path) -> None:
-    recipe = from_dict(json.loads((run / "recipe.json").read_text()))
+    recipe = from_dict(saved_recipe(run))
     parts = {"parts": {"macs": 1.0}}
     weighted = growth_runs.tiny(budget=[{"provider": "weighted", "limit": "2x", "scope": "stage", "options": parts}])
     saved = load_saved(run, recipe.model_copy(update={"budget": weighted.budget}), 1)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from energysplit import growth
 from energysplit.cli import app
 from energysplit.growth import journal
+from energysplit.output.measured import read_measured, write_measured
 from energysplit.output.numbers import percent
 
 
@@ -95,8 +96,10 @@ def test_other_refusals(tmp_path: Path) -> None:
 
 def test_a_measurement_of_another_network_is_left_out(tmp_path: Path) -> None:
     run = made_up(tmp_path / "run", [(10e6, 0.6)], measured=0.002)
-    text = (run / "measured.json").read_text()
     weights = journal.read(run / "journal.jsonl")[-1].weights_sha256
     assert "MACs and measured latency" in _compare(run, "--out", tmp_path / "out")[0]
-    (run / "measured.json").write_text(text.replace(weights, "0" * 64))
+    measured = read_measured(run)
+    assert measured is not None
+    assert measured.weights_sha256 == weights
+    write_measured(run, measured.model_copy(update={"weights_sha256": "0" * 64}))
     assert "measured" not in _compare(run, "--out", tmp_path / "out")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from energysplit.growth.saved import load_saved
 from energysplit.growth.solve_again import ask_again
 from energysplit.output.numbers import percent, plain, row_step
 from energysplit.recipe import from_dict
+from energysplit.recipe.saved import saved_recipe
 from energysplit.types import Allocation, Cost
 
 BUDGETS = [
@@ -50,7 +50,7 @@ def _frontier(*arguments: object, code: int = 0) -> str:
 
 def test_tables_hold_the_frontiers_and_figures_lie_in_the_run_folder(run: Path) -> None:
     text = _frontier(run, "--points", 5)
-    asked = ask_again(load_saved(run, from_dict(json.loads((run / "recipe.json").read_text()))))
+    asked = ask_again(load_saved(run, from_dict(saved_recipe(run))))
     found = frontier(asked.saved.net, asked.index, asked.budgets, points=5, **asked.arguments)
     lines = text.splitlines()
     for name, each in found.items():

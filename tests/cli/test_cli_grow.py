@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from energysplit.cli import app
+from energysplit.recipe.saved import saved_recipe
 
 RECIPE = """
 [model]
@@ -151,7 +152,7 @@ def test_the_run_folder_is_named_after_the_recipe(recipe, tmp_path, monkeypatch)
     arguments = ["--quiet", "--set", "growth.stages=0", "--set", "export.onnx=false", "--set", "name=other"]
     result = CliRunner().invoke(app, ["grow", str(recipe), *arguments])
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "runs" / "other" / "recipe.json").read_text())["name"] == "other"
+    assert saved_recipe(tmp_path / "runs" / "other")["name"] == "other"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 
 import faulty_runs
 import growth_runs
 import pytest
 
 from energysplit.experiment.recipe_file import write_recipe
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], in_full: bool) -> Callable[[str], None]:
+    """Says what a test did, in a line: at once, and together with all others' lines at the end of `make faults`."""
+
+    def said(text: str) -> None:
+        request.node.user_properties.append(("did", text))
+        if in_full:
+            with capsys.disabled():
+                print(f"\n{request.node.name}: {text}", flush=True)
+
+    return said
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """The lines, test by test."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    lines = [
+        f"{report.nodeid.rpartition('::')[2]}: {text}"
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for key, text in report.user_properties
+        if key == "did"
+    ]
+    if config.getoption("--faults") and lines:
+        terminalreporter.section("what was tried")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session")

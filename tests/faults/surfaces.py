@@ -12,6 +12,7 @@ import shutil
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +27,7 @@ from small_onnx import conv_net
 from torch import nn
 
 import energysplit as es
-from energysplit import data, hardware, models
+from energysplit import data, hardware, models, plain_data
 from energysplit.costs.table import PROVENANCE
 from energysplit.errors import EnergysplitError
 from energysplit.experiment.load import load_experiment
@@ -51,8 +52,9 @@ from energysplit.output.onnx_export import read_parity
 from energysplit.output.report import write_report
 from energysplit.output.tensors import load_tensors
 from energysplit.recipe import from_dict, load
+from energysplit.recipe.changed import RecipeChange
 from energysplit.recipe.changes import completed
-from energysplit.recipe.saved import saved_recipe
+from energysplit.recipe.saved import recipe_at, recipe_text, saved_recipe
 from energysplit.types import LayerCase, SplitIndex
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +67,7 @@ class Surface:
 
     make: writes a valid one into an empty folder. files: patterns of those that are changed. read: reads the folder.
     changes: how content is changed. error: what a reader may raise. sample: inputs that are tried with all other tests.
+    full: with `make faults`; fewer than 10,000 only where issue and docs promise none and an input takes long.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Surface:
     changes: tuple[Change, ...] = (mutated,)
     error: type[Exception] = EnergysplitError
     sample: int = 40
+    full: int = 10_000
 
 
 def _copied(pattern: str) -> Callable[[Path], None]:
@@ -109,8 +113,9 @@ def _read_experiment(folder: Path) -> None:
 # Cost tables, results of devices, plans of kits
 
 
+@cache
 def net() -> es.Network:
-    """The network that the files are of."""
+    """The network that the files are of; traced once, for no reader changes it."""
     torch.manual_seed(0)
     module = models.build("cnn", widths=[3, 4], in_channels=1, activation="silu")
     return es.trace(module, torch.zeros(1, 1, 8, 8))
@@ -210,7 +215,7 @@ def sealed_description(tree: dict[str, Any]) -> bytes:
     """`network.json` with the checksum that fits."""
     rest = {key: value for key, value in tree.items() if key != "checksum"}
     try:
-        return as_json({**rest, "checksum": checkpoint._checksum(rest)})
+        return as_json({**rest, "checksum": plain_data.checksum(rest)})
     except (ValueError, UnicodeEncodeError):
         return as_json(tree)
 
@@ -276,7 +281,7 @@ def _load_checkpoint(folder: Path) -> None:
     try:
         tree = json.loads(file.read_bytes())
         digest = hashlib.sha256((folder / checkpoint.WEIGHTS_FILE).read_bytes()).hexdigest()
-        if checkpoint._checksum({key: value for key, value in tree.items() if key != "checksum"}) == tree["checksum"]:
+        if plain_data.checksum({key: value for key, value in tree.items() if key != "checksum"}) == tree["checksum"]:
             file.write_bytes(sealed_description({**tree, "weights_sha256": digest}))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
@@ -300,8 +305,9 @@ def _user_weights(folder: Path) -> None:
 def _run(folder: Path) -> None:
     made_up(folder / "run", [(1000.0, 0.5), (2000.0, 0.6), (3000.0, 0.7)], measured=0.1, images=10)
     resolved = from_dict(_TINY).resolved()
-    (folder / "run" / "recipe.json").write_text(json.dumps(resolved))
-    (folder / "run" / "environment.json").write_text(json.dumps({"python": "3.11", "torch": "2.6"}))
+    changed = RecipeChange(1, {"train.epochs": (1, 2), "step.size": (0.3, 0.6)})
+    (folder / "run" / "recipe.json").write_text(recipe_text(resolved, [changed]))
+    (folder / "run" / "environment.json").write_text(plain_data.sealed({"python": "3.11", "torch": "2.6"}))
     (folder / "run" / "teacher.json").write_text(json.dumps({"folder": "x", "weights_sha256": "a"}))
 
 
@@ -322,10 +328,15 @@ def sealed_line(tree: Any) -> bytes:
 
 
 def _line_changed(content: bytes, random: Random, others: Sequence[bytes]) -> bytes:
-    """A journal with values of its lines changed under checksums that fit; other files as any JSON."""
+    """A journal, or a sealed file, with values changed under checksums that fit; other files as any JSON."""
     lines = content.split(b"\n")
     if b'"checksum"' not in lines[0]:
-        return as_json(mutated_tree(json.loads(content), random))
+        tree = json.loads(content)
+        changed = mutated_tree({key: value for key, value in tree.items() if key != "checksum"}, random)
+        try:
+            return plain_data.sealed(changed).encode() if "checksum" in tree else as_json(changed)
+        except (TypeError, RecursionError):  # no table any more, or too deep
+            return as_json(changed)
     place = random.randrange(len(lines) - 1)
     tree = json.loads(lines[place])
     tree.pop("checksum")
@@ -361,7 +372,8 @@ def _compare(folder: Path) -> None:
 
 
 def _solve(folder: Path) -> None:
-    from_dict(completed(saved_recipe(folder / "run")), str(folder / "run"))
+    for recipe in (saved_recipe(folder / "run"), recipe_at(folder / "run", 0)):
+        from_dict(completed(recipe), str(folder / "run"))
 
 
 # Images and data
@@ -395,7 +407,7 @@ def _fashion(folder: Path) -> None:
 
 SURFACES = [
     Surface("recipes", _copied("recipes/*.toml"), ("*.toml",), _each(load)),
-    Surface("experiments", _experiments, ("experiments/*.toml",), _read_experiment, sample=20),
+    Surface("experiments", _experiments, ("experiments/*.toml",), _read_experiment, sample=20, full=5_000),
     Surface("profiles", _copied("energysplit/hardware/profiles/*.toml"), ("*.toml",), _each(hardware.load)),
     Surface("tables", _table, ("*.csv", PROVENANCE), _read_table, sample=15),
     Surface("results", _results, ("results.csv",), _import, (mutated, _note_changed)),
@@ -413,14 +425,14 @@ SURFACES = [
     Surface("weights", _user_weights, ("*",), _each(lambda path: pretrained.load_weights(_small(), path))),
     Surface("runs", _run, ("run/*.json*",), _inspect, (mutated, _line_changed)),
     Surface("run recipes", _run, ("run/recipe.json",), _solve, (mutated, _line_changed)),
-    Surface("reports", _run, ("run/*.json*",), _show, (mutated, _line_changed), sample=6),
-    Surface("comparisons", _run, ("run/*.json*",), _compare, (mutated, _line_changed), sample=10),
+    Surface("reports", _run, ("run/*.json*",), _show, (mutated, _line_changed), sample=6, full=400),
+    Surface("comparisons", _run, ("run/*.json*",), _compare, (mutated, _line_changed), sample=10, full=800),
     Surface(
         "onnx",
         lambda folder: (folder / "model.onnx").write_bytes(conv_net([4])),
         ("*",),
         lambda folder: read_parity(folder / "model.onnx"),
     ),
-    Surface("images", _images, ("train/*/*",), _read_images),
+    Surface("images", _images, ("train/*/*",), _read_images, full=2_500),
     Surface("fashion", _fashion, ("FashionMNIST/raw/*",), lambda folder: data.load("fashion_mnist", root=folder)),
 ]

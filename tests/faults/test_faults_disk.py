@@ -45,7 +45,7 @@ def assert_same(folder: Path, reference: Path) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_every_file_operation_refused(in_full, processes, run_command, tiny, tmp_path, capsys):
+def test_every_file_operation_refused(in_full, processes, run_command, tiny, tmp_path, tell):
     """The n-th of a run is refused, for every n; what was finished before is there, and --resume does the rest."""
     recipe, reference = tiny
     arguments = ["grow", str(recipe), "--quiet", "--resume", "--run"]
@@ -68,8 +68,7 @@ def test_every_file_operation_refused(in_full, processes, run_command, tiny, tmp
             assert code == 0, said
         assert_same(folder, reference)
         shutil.rmtree(folder)
-    with capsys.disabled():
-        print(f"\n{count} file operations, refused one by one; not needed: {passed}")
+    tell(f"{count} file operations, refused one by one; not needed: {passed}")
     assert len(passed) < 0.1 * count, "hardly any is of no account"
 
 
@@ -95,7 +94,7 @@ def limited(largest: int, arguments: list[str]) -> None:
 
 
 @pytest.mark.timeout(7200)
-def test_files_too_large_for_a_limit(in_full, processes, run_command, everything, tmp_path):
+def test_files_too_large_for_a_limit(in_full, processes, run_command, everything, tmp_path, tell):
     """The kernel's own refusal, of the writes of libraries too. Every limit lets a run come a little further."""
     recipe, reference = everything
     largest = max(path.stat().st_size for path in reference.rglob("*") if path.is_file())
@@ -108,6 +107,7 @@ def test_files_too_large_for_a_limit(in_full, processes, run_command, everything
         if code:
             assert_refused(code, said, folder, errno.EFBIG)
             refused += 1
+    tell(f"{len(limits)} limits, {refused} of them refused a file")
     assert refused >= 2
     code, said = run_command("grow", recipe, "--run", folder, "--resume")
     assert code == 0, said
@@ -135,7 +135,7 @@ def fill(place: Path, left: int) -> Path:
 
 
 @pytest.mark.timeout(7200)
-def test_a_disk_that_is_really_full(in_full, processes, run_command, everything, tmp_path, small_disk):
+def test_a_disk_that_is_really_full(in_full, processes, run_command, everything, tmp_path, small_disk, tell):
     recipe, reference = everything
     folder, refused = small_disk / "run", 0
     for left in range(0, 512 * 1024, 16 * 1024) if in_full else (24 * 1024,):
@@ -151,6 +151,7 @@ def test_a_disk_that_is_really_full(in_full, processes, run_command, everything,
             assert_same(folder, reference)
         if code == 0 or left % (64 * 1024):
             shutil.rmtree(folder)  # the next one begins anew
+    tell(f"{refused} times full")
     assert refused >= 1
     code, said = run_command("grow", recipe, "--run", folder, "--resume")
     assert code == 0, said

@@ -46,7 +46,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 
 @needs_proc
 @pytest.mark.timeout(7200)
-def test_a_killed_experiment_leaves_nothing_and_goes_on(in_full, tmp_path, capsys):
+def test_a_killed_experiment_leaves_nothing_and_goes_on(in_full, tmp_path, tell):
     if not in_full:
         pytest.skip("minutes, in full with --faults; the tests below are of its parts")
     chance, kills, left = random.Random(0), 0, 0
@@ -72,8 +72,7 @@ def test_a_killed_experiment_leaves_nothing_and_goes_on(in_full, tmp_path, capsy
         folder = runs / "tiny-growth" / "small" / reference.name
         assert growth_runs.journal(folder) == growth_runs.journal(reference)
         assert growth_runs.files(folder) == growth_runs.files(reference)
-    with capsys.disabled():
-        print(f"\n{kills} kills of an experiment, {left} while runs were on their way; none outlived it")
+    tell(f"{kills} kills of an experiment, {left} while runs were on their way; none outlived it")
 
 
 FOLLOWER = """

@@ -101,7 +101,7 @@ def kill(processes, recipe: Path, folder: Path, aim: str | None, chance: random.
 @pytest.mark.parametrize(
     ("name", "kills"), [("plain", 40), ("everything", 60), ("signed", 25), ("branching", 25), ("baseline", 25)]
 )
-def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, capsys, name, kills):
+def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, tell, name, kills):
     """Killed and resumed until it has had its kills, several runs if need be; each ends like the undisturbed one."""
     if not in_full and name != "plain":
         pytest.skip("one of five recipes, in full with --faults")
@@ -122,17 +122,17 @@ def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, cap
         assert code == 0, said
         assert_same(folder, reference)
         ended += 1
-    with capsys.disabled():
-        print(f"\n{name}: {hit.total()} kills, {ended} runs resumed to their end; by phase: {dict(hit)}")
+    tell(f"{hit.total()} kills, {ended} runs resumed to their end; by phase: {dict(hit)}")
     if name == "everything":
         assert [phase for phase in NAMED if hit[phase] < 2] == []
 
 
 @pytest.mark.parametrize("fault", [faulty_runs.die_at, faulty_runs.lose_power_at], ids=["killed", "power lost"])
-def test_death_at_every_few_file_operations(in_full, processes, tiny, tmp_path, fault):
+def test_death_at_every_few_file_operations(in_full, processes, tiny, tmp_path, fault, tell):
     """Each attempt dies a few file operations later than the one before; with the power, unflushed files are cut."""
     recipe, reference = tiny
-    for first in range(20 if in_full else 1):
+    deaths = 0
+    for first in range(10 if in_full else 1):
         folder = tmp_path / f"run {first}"
         chance = random.Random(first)
         codes = []
@@ -143,7 +143,9 @@ def test_death_at_every_few_file_operations(in_full, processes, tiny, tmp_path, 
             codes.append(code)
             assert code in (0, faulty_runs.DIED), said
         assert len(codes) > 1
+        deaths += len(codes) - 1
         assert_same(folder, reference)
+    tell(f"{deaths} deaths in {first + 1} runs, each then like the undisturbed one")
 
 
 @pytest.mark.parametrize("operation", range(1, 13))

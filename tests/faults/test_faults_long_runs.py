@@ -48,7 +48,7 @@ def test_nothing_is_left_of_a_stage(tmp_path, monkeypatch):
 
 
 @linux
-def test_memory_stays_flat_over_200_stages(tmp_path, in_full):
+def test_memory_stays_flat_over_200_stages(tmp_path, in_full, tell):
     if not in_full:
         pytest.skip("make faults")
 
@@ -66,11 +66,11 @@ def test_memory_stays_flat_over_200_stages(tmp_path, in_full):
         assert len(told["resident"]) == 201
         assert told["channels"] >= 200
         assert keep or told["alive"][1:] == told["alive"][1:2] * 200
-        print(f"{keep or 'nothing kept'}: {told['resident'][WARM_UP]} to {told['resident'][-1]} KiB")
+        tell(f"{keep or 'nothing kept'}: {told['resident'][WARM_UP]} to {told['resident'][-1]} KiB")
         return float(np.polyfit(range(WARM_UP, 201), told["resident"][WARM_UP:], 1)[0])
 
     ours, leaking = slope(), slope("keep")
-    print(f"memory a stage: {ours:.0f} KiB, with every network kept {leaking:.0f} KiB")
+    tell(f"memory a stage: {ours:.0f} KiB, with every network kept {leaking:.0f} KiB")
     assert ours < leaking / 2
 
 

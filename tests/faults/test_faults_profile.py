@@ -152,7 +152,7 @@ def rows(folder: Path) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.timeout(7200)
-def test_a_killed_measurement_goes_on(in_full, processes, tmp_path, capsys):
+def test_a_killed_measurement_goes_on(in_full, processes, tmp_path, tell):
     if not in_full:
         pytest.skip("minutes, in full with --faults; the tests above are of its parts")
     chance, folder, kills, tables = random.Random(0), tmp_path / "table", 0, 0
@@ -180,5 +180,4 @@ def test_a_killed_measurement_goes_on(in_full, processes, tmp_path, capsys):
     found = CostTable.read(folder)
     assert found.provenance.networks == len({row[1] for row in rows(folder) if row[0].isdigit()})
     assert not list(folder.rglob("*.onnx"))
-    with capsys.disabled():
-        print(f"\n{kills} kills of profile; {tables} times a whole table lay there")
+    tell(f"{kills} kills of profile; {tables} times a whole table lay there")

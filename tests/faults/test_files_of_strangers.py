@@ -48,6 +48,7 @@ from energysplit.output.onnx_export import read_parity
 from energysplit.recipe import from_dict, load
 
 BY_NAME = {surface.name: surface for surface in SURFACES}
+PROMISED = ("recipes", "profiles", "tables", "results", "plans", "checkpoints", "indices", "tensors", "weights", "runs")
 ENOUGH = 1 << 30
 """Bytes that a reader may map beyond what the process has; the files here have some thousand."""
 
@@ -78,7 +79,9 @@ def judged(surface: Surface, folder: Path, label: str) -> bool:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_changed_files_load_or_are_refused_by_name(name: str, tmp_path: Path, in_full: bool) -> None:
+def test_changed_files_load_or_are_refused_by_name(
+    name: str, tmp_path: Path, in_full: bool, tell: Callable[[str], None]
+) -> None:
     surface = BY_NAME[name]
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -88,7 +91,7 @@ def test_changed_files_load_or_are_refused_by_name(name: str, tmp_path: Path, in
     others = [valid[path] for path in files]
     surface.read(folder)
     loaded = 0
-    count = 10_000 if in_full else surface.sample
+    count = surface.full if in_full else surface.sample
     for number in range(count):
         random = Random(f"{name}/{number}")
         path = random.choice(files)
@@ -97,7 +100,13 @@ def test_changed_files_load_or_are_refused_by_name(name: str, tmp_path: Path, in
         for other, content in valid.items():  # a reader may have written some
             if other == path or other.read_bytes() != content:
                 other.write_bytes(content)
+    tell(f"{count:,} inputs, {loaded:,} of them loaded, {count - loaded:,} refused by name")
     assert 0 < loaded < count  # some changes do no harm, most do
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_what_is_promised_10_000_inputs_gets_them(name: str) -> None:
+    assert BY_NAME[name].full == 10_000
 
 
 # Made-up values in the places of valid ones
@@ -156,7 +165,9 @@ RECIPE = from_dict(
 
 
 @pytest.mark.parametrize("kind", ["recipe", "profile", "recipe.json", "network.json"])
-def test_made_up_values_load_or_are_refused_by_name(kind: str, tmp_path: Path, in_full: bool) -> None:
+def test_made_up_values_load_or_are_refused_by_name(
+    kind: str, tmp_path: Path, in_full: bool, tell: Callable[[str], None]
+) -> None:
     path = tmp_path / "folder" / "made_up"
     path.parent.mkdir()
     trees = {"recipe": RECIPE, "recipe.json": RECIPE}
@@ -173,6 +184,8 @@ def test_made_up_values_load_or_are_refused_by_name(kind: str, tmp_path: Path, i
     }
     surface = Surface(kind, lambda folder: None, (), readers[kind])
 
+    judged_so_far: list[bool] = []
+
     @settings(max_examples=10_000 if in_full else 30)
     @given(tree=with_values(trees[kind]))
     def check(tree: Any) -> None:
@@ -185,9 +198,10 @@ def test_made_up_values_load_or_are_refused_by_name(kind: str, tmp_path: Path, i
                 path.write_text(tomli_w.dumps(_without_none(tree)))
             except (UnicodeEncodeError, ValueError):
                 return
-        judged(surface, path.parent, kind)
+        judged_so_far.append(judged(surface, path.parent, kind))
 
     check()
+    tell(f"{len(judged_so_far):,} made-up files, {sum(judged_so_far):,} of them loaded")
 
 
 def _without_none(tree: Any) -> Any:
@@ -196,7 +210,7 @@ def _without_none(tree: Any) -> Any:
     return [_without_none(item) for item in tree if item is not None] if isinstance(tree, list) else tree
 
 
-def test_any_value_of_set_is_read_or_refused(tmp_path: Path, in_full: bool) -> None:
+def test_any_value_of_set_is_read_or_refused(tmp_path: Path, in_full: bool, tell: Callable[[str], None]) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(tomli_w.dumps(_without_none(RECIPE)))
     words = st.text(max_size=20) | st.sampled_from(
@@ -207,6 +221,8 @@ def test_any_value_of_set_is_read_or_refused(tmp_path: Path, in_full: bool) -> N
         | words
         | st.just("a." * 5000 + "a")
     )
+
+    refused: list[bool] = []
 
     @settings(max_examples=10_000 if in_full else 50)
     @given(key=keys, value=words)
@@ -219,8 +235,10 @@ def test_any_value_of_set_is_read_or_refused(tmp_path: Path, in_full: bool) -> N
                 refusal = str(error)
         assert not refusal or "--set" in refusal or str(path) in refusal
         assert not done
+        refused.append(bool(refusal))
 
     check()
+    tell(f"{len(refused):,} values, {sum(refused):,} of them refused")
 
 
 # What is small and would become large
@@ -522,15 +540,22 @@ def commands(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
+COMMAND_LINES = {"recipes": 150, "reports": 150}
+"""Commands with `make faults` where one takes a second: a dry run traces its network, a report makes its figures."""
+
+
 @pytest.mark.parametrize("name", commands(Path()))
-def test_the_command_line_says_it_in_a_line(name: str, tmp_path: Path, in_full: bool) -> None:
+def test_the_command_line_says_it_in_a_line(
+    name: str, tmp_path: Path, in_full: bool, tell: Callable[[str], None]
+) -> None:
     surface = BY_NAME[name]
     folder = tmp_path / "folder"
     folder.mkdir()
     surface.make(folder)
     files = sorted({path for pattern in surface.files for path in folder.glob(pattern) if path.is_file()})
     valid = {path: path.read_bytes() for path in files}
-    for number in range(500 if in_full else 3):
+    count = COMMAND_LINES.get(name, 300) if in_full else 3
+    for number in range(count):
         random = Random(f"command line/{name}/{number}")
         path = random.choice(files)
         path.write_bytes(random.choice(surface.changes)(valid[path], random, list(valid.values())))
@@ -541,6 +566,7 @@ def test_the_command_line_says_it_in_a_line(name: str, tmp_path: Path, in_full: 
         assert result.exit_code in (0, 1, 2), f"{label}: {result.exception!r}"
         assert result.exit_code == 0 or result.stderr.startswith(("error: ", "check failed: ")), label
         assert len(result.stderr) < LONGEST + 1000, label
+    tell(f"{count} commands on changed files")
 
 
 def test_a_process_of_its_own_shows_no_traceback(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from energysplit.output import checkpoint
 from energysplit.output.atomic import write_text
 from energysplit.output.tensors import load_tensors
 from energysplit.recipe import changes, completed
+from energysplit.recipe.saved import saved_recipe
 from energysplit.surgery import narrow, narrow_state
 
 FRESH = ("width_multiplier", "from_scratch")
@@ -223,7 +224,7 @@ def test_a_run_holds_to_the_sizes_it_began_with(runs, reference, tmp_path):
 def cut(reference, folder, lines, **recipe_keys):
     """A copy of the reference run's recipe and of some lines of its journal."""
     folder.mkdir()
-    tree = json.loads((reference / "recipe.json").read_text())
+    tree = saved_recipe(reference)
     (folder / "recipe.json").write_text(json.dumps({**tree, **recipe_keys}))
     text = (reference / "journal.jsonl").read_text().splitlines(keepends=True)
     (folder / "journal.jsonl").write_text("".join(text[:lines]))
@@ -351,7 +352,7 @@ def test_journal_lines_of_growths_have_no_word_of_it(reference, runs):
 
 def test_nothing_to_choose_again_from(runs):
     folder, _ = runs["prune_l1"]
-    given = es.Recipe.model_validate(json.loads((folder / "recipe.json").read_text()), strict=False)
+    given = es.Recipe.model_validate(saved_recipe(folder), strict=False)
     with pytest.raises(RunError, match="this run is a baseline .*'prune_l1'.*; give the run of a growth"):
         load_saved(folder, given)
     said = CliRunner().invoke(app, ["allocate", str(folder)])
@@ -379,7 +380,7 @@ def test_the_report_says_what_was_done_instead(runs, kind):
     from energysplit.output.report import write_report
 
     folder, records = runs[kind]
-    write_report(folder, json.loads((folder / "recipe.json").read_text()), records)
+    write_report(folder, saved_recipe(folder), records)
     text = (folder / "report.md").read_text()
     assert "What was done in place of growing" in text
     for empty in ("Splitting indices", "Nothing was split", "Predicted and realised", "Neurons split", "Where it grew"):

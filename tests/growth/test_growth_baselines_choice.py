@@ -18,11 +18,11 @@ import energysplit as es
 from energysplit import models
 from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError
-from energysplit.growth.baselines.fresh import fresh
 from energysplit.growth.baselines.importance import batch_norm_scales, l1_norms, scales
 from energysplit.growth.baselines.penalty import price_weights, scale_penalty
 from energysplit.growth.baselines.prune import one_threshold, same_ratio
 from energysplit.growth.baselines.sizes import widest
+from energysplit.growth.fresh import fresh
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import make_optimiser
 from energysplit.train.session import Session

@@ -231,11 +231,14 @@ def test_a_failed_function_check_keeps_the_trained_stage(tmp_path, monkeypatch):
 def test_a_journal_that_is_gone_is_not_taken_for_a_new_run(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
-    (folder / "journal.jsonl").unlink()
     before = growth_runs.files(folder)
-    with pytest.raises(es.InputError, match="journal.jsonl is missing, but stages were finished"):
-        growth.grow(growth_runs.tiny(export={"onnx": True}), run_dir=folder, resume=True)
-    assert growth_runs.files(folder) == before
+    for lost in ("empty", "missing"):
+        (folder / "journal.jsonl").write_text("")
+        if lost == "missing":
+            (folder / "journal.jsonl").unlink()
+        with pytest.raises(es.InputError, match=f"journal.jsonl is {lost}, but stages were finished"):
+            growth.grow(growth_runs.tiny(export={"onnx": True}), run_dir=folder, resume=True)
+        assert growth_runs.files(folder) == before
 
 
 def test_torch_settings_are_put_back(tmp_path):

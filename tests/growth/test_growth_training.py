@@ -15,6 +15,7 @@ from energysplit.growth.notes import EVALUATION_BATCH
 from energysplit.growth.teacher import TEACHER_FILE
 from energysplit.output.atomic import write_text
 from energysplit.output.tensors import load_tensors
+from energysplit.recipe.saved import saved_recipe
 from energysplit.train import evaluate
 
 LATER = ("accumulate", "ema", "patience", "min_improvement", "teacher")
@@ -136,7 +137,7 @@ def test_a_run_from_before_goes_on(plain, tmp_path, monkeypatch):
         patch.setattr(growth.folder.RunFolder, "save_progress", save_and_die)
         with pytest.raises(_Killed):
             growth.grow(growth_runs.tiny(), run_dir=folder)
-    old = json.loads((folder / "recipe.json").read_text())
+    old = saved_recipe(folder)
     for key in LATER:
         del old["train"][key]
     del old["run"]["tensorboard"]

@@ -18,6 +18,7 @@ from energysplit.errors import RecipeError
 from energysplit.experiment.plan import make_plan
 from energysplit.recipe import Setting, from_dict, load
 from energysplit.recipe.own_code import LIBRARIES, check_code, in_working_folder
+from energysplit.recipe.saved import saved_recipe
 
 PLAIN = """
 [model]
@@ -63,7 +64,7 @@ def written(folder: Path, text: str, name: str = "theirs.toml") -> Path:
 def run_of(folder: Path, **changed: dict[str, Any]) -> Path:
     """A run folder with a finished stage; what its seed is of is only read after its recipe."""
     run = made_up(folder / "run", [(100.0, 0.5), (200.0, 0.6)])
-    recipe = from_dict({**json.loads((run / "recipe.json").read_text()), "train": {"epochs": 1}}).resolved()
+    recipe = from_dict({**saved_recipe(run), "train": {"epochs": 1}}).resolved()
     recipe = {
         key: {**value, **changed.get(key, {})} if isinstance(value, dict) else value for key, value in recipe.items()
     }

@@ -18,10 +18,10 @@ from energysplit.errors import RecipeError
 from energysplit.graph import Network
 from energysplit.graph.edit import duplicate
 from energysplit.growth.arguments import recipe_bounds
-from energysplit.growth.baselines.fresh import fresh
 from energysplit.growth.baselines.importance import scales
 from energysplit.growth.baselines.penalty import price_weights, scale_penalty
 from energysplit.growth.baselines.sizes import Limits, limit_of, widest
+from energysplit.growth.fresh import fresh
 from energysplit.growth.priced import Priced
 from energysplit.growth.reference import Reference, read_reference
 from energysplit.recipe import Recipe

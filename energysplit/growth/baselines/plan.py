@@ -69,6 +69,9 @@ def plan_of(baseline: Baseline) -> BaselinePlan:
 
 def warnings_of(recipe: Recipe) -> list[str]:
     """Keys of a recipe that a baseline does not use, though they were given."""
-    if recipe.growth.multiple_of == 1:
-        return []
-    return ["growth.multiple_of has no effect in a baseline: its widths are rounded to whole neurons only"]
+    warnings = []
+    if recipe.growth.multiple_of != 1:
+        warnings.append("growth.multiple_of has no effect in a baseline: its widths are rounded to whole neurons only")
+    if recipe.growth.last_weights != "inherited":
+        warnings.append("growth.last_weights has no effect in a baseline: its kind says what trainings start from")
+    return warnings

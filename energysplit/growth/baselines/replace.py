@@ -12,11 +12,11 @@ from energysplit.costs import amount
 from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.growth.baselines.chain import Baseline
-from energysplit.growth.baselines.fresh import fresh
 from energysplit.growth.baselines.importance import batch_norm_scales, l1_norms
 from energysplit.growth.baselines.prune import one_threshold, same_ratio
 from energysplit.growth.baselines.sizes import Limits
 from energysplit.growth.folder import TrainingState
+from energysplit.growth.fresh import fresh
 from energysplit.surgery import narrow, narrow_state
 from energysplit.types import Cost, CostRecord, ReplacementRecord
 

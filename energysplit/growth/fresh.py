@@ -18,13 +18,14 @@ from energysplit.models import registry
 from energysplit.models.layers import initialise
 
 
-def fresh(seed: Network, widths: Mapping[str, int], random: int) -> Network:
+def fresh(seed: Network, widths: Mapping[str, int], random: int, key: str = "baseline") -> Network:
     """A network with random weights; torch's global random state is left as it was.
 
     Args:
         seed: a freshly built network; parameters that no layer initialises keep its values.
         widths: of the new one, by group.
         random: seed of the weights: the same one gives the same bits.
+        key: of the recipe that asks for it, for the message.
 
     Raises:
         RecipeError: a tensor that has another size now is initialised by no layer.
@@ -48,7 +49,7 @@ def fresh(seed: Network, widths: Mapping[str, int], random: int) -> Network:
     left = [name for name, tensor in changed.items() if bool(torch.isnan(tensor).any())]
     if left:
         raise RecipeError(
-            f"baseline: {left[0]!r} has another size in a network of other widths, and no layer initialises it (its "
+            f"{key}: {left[0]!r} has another size in a network of other widths, and no layer initialises it (its "
             "layer has no reset_parameters()); give the layer one, or keep the group from growing with growth.bounds"
         )
     return net

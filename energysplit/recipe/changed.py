@@ -1,0 +1,143 @@
+"""Keys that may change while a run goes on, and what a run keeps of such changes.
+
+Finished stages stay what they are: their networks, and their lines in the journal. A key may change only if no number
+of theirs would mean something else under the new value; so data, model, loss, what an index is, and how neurons are
+chosen stay as they were. `recipe.json` has the present recipe and, for each change, the first stage that it holds for,
+with old and new values: the recipe of every stage follows from it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_TRAINING = (
+    *("epochs", "batch_size", "accumulate", "learning_rate", "momentum", "nesterov", "weight_decay", "schedule"),
+    *("milestones", "decay", "warmup_epochs", "ema", "patience", "min_improvement"),
+)
+"""How a training goes: each stage has its own. Not here: label_smoothing and teacher, which make another loss."""
+_INDEX = ("images", "held_out_images", "batch_size", "sweeps", "growing", "precision")
+"""How well and with how much memory indices are estimated, which the journal says of each growth."""
+_STEP = ("size", "tolerance", "largest")
+"""How far copies move in the growths to come. Not policy, by which the gains of earlier growths are weighed again."""
+_RUN = ("device", "precision", "threads", "channels_last", "deterministic")
+"""Where it runs."""
+
+CHANGEABLE = frozenset(
+    f"{section}.{key}"
+    for section, keys in (("train", _TRAINING), ("index", _INDEX), ("step", _STEP), ("run", _RUN))
+    for key in keys
+)
+
+
+@dataclass(frozen=True)
+class RecipeChange:
+    """Keys that have other values from a stage on: dotted key -> value before, value after."""
+
+    stage: int
+    keys: Mapping[str, tuple[Any, Any]]
+
+    @property
+    def texts(self) -> list[str]:
+        """A sentence for each key, without its full stop."""
+        return [f"from this stage on {value} (--change)" for value in self.values]
+
+    @property
+    def values(self) -> list[str]:
+        """The new values and the old ones, a few words for each key."""
+        return [
+            f"{key} = {_word(after)} ({_word(before)} before)" for key, (before, after) in sorted(self.keys.items())
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """As `recipe.json` holds it."""
+        return {"stage": self.stage, "keys": {key: list(values) for key, values in self.keys.items()}}
+
+
+def read_changes(plain: Any) -> tuple[RecipeChange, ...]:
+    """The changes that a `recipe.json` holds, in the order of their stages.
+
+    Raises:
+        ValueError: they are not what `RecipeChange.plain` makes.
+    """
+    found: list[RecipeChange] = []
+    for entry in plain if isinstance(plain, list) else [None]:
+        stage, keys = (entry.get("stage"), entry.get("keys")) if isinstance(entry, Mapping) else (None, None)
+        if (
+            type(stage) is not int
+            or stage < (found[-1].stage + 1 if found else 0)
+            or not isinstance(keys, Mapping)
+            or not keys.keys() <= CHANGEABLE
+            or not all(isinstance(values, list) and len(values) == 2 for values in keys.values())
+        ):
+            raise ValueError("'changes' is no list of stages that rise, each with keys that may change and two values")
+        found.append(RecipeChange(stage, {key: (before, after) for key, (before, after) in keys.items()}))
+    return tuple(found)
+
+
+def changeable(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those of differing keys that may change in a run that goes on, as `CHANGEABLE` names them, and the others."""
+    may: dict[str, None] = {}
+    rest = []
+    for key in keys:
+        name = ".".join(key.split(".")[:2])  # of a list the whole
+        if name in CHANGEABLE:
+            may[name] = None
+        else:
+            rest.append(key)
+    return list(may), rest
+
+
+def changed_at(
+    stage: int, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any], before: Sequence[RecipeChange]
+) -> tuple[RecipeChange, ...]:
+    """All changes of a run, with those of some keys between two resolved recipes, which hold from a stage on.
+
+    Earlier changes that no finished stage has seen hold from this stage on as well: they become one with the new ones.
+    """
+    merged: dict[str, tuple[Any, Any]] = {}
+    new_ones = RecipeChange(stage, {key: (value_of(old, key), value_of(new, key)) for key in keys})
+    for change in (*(change for change in before if change.stage >= stage), new_ones):
+        for key, (was, now) in change.keys.items():
+            merged[key] = (merged.get(key, (was, None))[0], now)
+    kept = {key: values for key, values in merged.items() if values[0] != values[1]}
+    return (*(change for change in before if change.stage < stage), *([RecipeChange(stage, kept)] if kept else []))
+
+
+def recipe_of_stage(tree: Mapping[str, Any], changes: Sequence[RecipeChange], stage: int) -> dict[str, Any]:
+    """The resolved recipe that a stage was, or is, trained with; `tree` is the present one."""
+    found = copy.deepcopy(dict(tree))
+    for change in reversed(changes):
+        if change.stage > stage:
+            for name, (before, _) in change.keys.items():
+                section, key = name.split(".")
+                if isinstance(found.get(section), dict):
+                    found[section][key] = before
+    return found
+
+
+def of_training(changes: Sequence[RecipeChange], stage: int) -> dict[str, Any]:
+    """The values, changed from this stage on, without which its training can't go on where it was: dotted key -> value.
+
+    Where it runs counts: a stage is not to be trained in two ways.
+    """
+    return {
+        key: after
+        for change in changes
+        if change.stage == stage
+        for key, (_, after) in change.keys.items()
+        if key.startswith(("train.", "run."))
+    }
+
+
+def value_of(tree: Mapping[str, Any], name: str) -> Any:
+    """The value of a key of a section; None where there is none."""
+    section, key = name.split(".")
+    found = tree.get(section)
+    return found.get(key) if isinstance(found, Mapping) else None
+
+
+def _word(value: Any) -> str:
+    return "not set" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
