@@ -14,9 +14,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 import energysplit as es
+from energysplit.graph.counting import counting
 from energysplit.models.activations import SmoothReLU, SmoothReLU6
 
 CLASSES = 10
@@ -204,13 +204,8 @@ def smoothed(module: nn.Module) -> Iterator[nn.Module]:
 
 def counted_macs(module: nn.Module, image: Tensor) -> float:
     """Multiply-accumulates of one image as `torch.utils.flop_counter` counts them; nothing is computed."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused path is not counted
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-            image = fake.from_tensor(image)
-            with FlopCounterMode(display=False) as counter:
-                module.eval()(image)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+        image = fake.from_tensor(image)
+        with counting() as counter:
+            module.eval()(image)
     return counter.get_total_flops() / 2

@@ -96,9 +96,11 @@ def allocate(
         order=None if order is None else by_chance.by_group(order),
     )
     if order is not None:
-        blocks = by_chance.take(problem, order) if method == "random" else _most(problem)
-        how = "in a random order" if method == "random" else "as many as the budgets hold"
-        return unbounded(problem, blocks, method, status(problem, Found(blocks), f"taken {how}, whatever they bring"))
+        if method == "random":
+            found, how = Found(by_chance.take(problem, order)), "taken in a random order"
+        else:
+            found, how = _most(problem), "as many as were found to fit"
+        return unbounded(problem, found.blocks, method, status(problem, found, f"{how}, whatever they bring"))
     return solve(problem, method)
 
 
@@ -138,10 +140,10 @@ def unbounded(problem: Problem, blocks: Blocks, method: str, text: str) -> Alloc
     return _allocation(problem, Found(blocks), method, math.nan, {one.name: math.nan for one in problem.limits}, text)
 
 
-def _most(problem: Problem) -> Blocks:
+def _most(problem: Problem) -> Found:
     """As many channels as the limits hold: the choice of largest gain where all neurons bring the same."""
     alike = {name: tuple(float(added) for added in ends) for name, ends in problem.ends.items()}
-    return search_milp(replace(problem, gains=alike)).blocks if problem.ends else {}
+    return search_milp(replace(problem, gains=alike)) if problem.ends else Found({})
 
 
 def _allocation(

@@ -177,20 +177,15 @@ def _trace(module: Any, image: tuple[int, int, int]) -> Network:
 def _compare_with_torch(out: Any, net: Network) -> None:
     """A line that says so if the multiply-accumulates counted are not those torch counts when the module runs."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from energysplit.costs import price as network_price
+    from energysplit.graph.counting import counting
     from energysplit.graph.trace import evaluating
 
-    fast = torch.backends.mha.get_fastpath_enabled()
     # Without gradients to come: the counter stumbles over parameters that are handed on as inputs.
     parameters = {name: parameter.detach() for name, parameter in net.module.named_parameters()}
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see inside its one big operation
-        with evaluating(net.module), FlopCounterMode(display=False) as counter, torch.no_grad():
-            torch.func.functional_call(net.module, parameters, (net.example_input,))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with evaluating(net.module), counting() as counter, torch.no_grad():
+        torch.func.functional_call(net.module, parameters, (net.example_input,))
     counted = counter.get_total_flops() / 2 / len(net.example_input)
     macs = network_price(net, "macs").value
     if macs != counted:

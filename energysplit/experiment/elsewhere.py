@@ -14,6 +14,7 @@ from energysplit.experiment.state import state_of
 from energysplit.hardware.detect import package_version
 from energysplit.output.environment import read_environment
 from energysplit.recipe import Recipe, changes
+from energysplit.recipe.changed import on_the_way
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe
 
 VERSIONS = ("energysplit", "torch")
@@ -47,7 +48,7 @@ class Elsewhere:
                 old, changed = read_recipe(file.parent)
             except (OSError, ValueError):
                 continue  # somebody else's: whoever runs that experiment is told
-            if isinstance(old, Mapping) and isinstance(old.get("name"), str) and not changed:
+            if isinstance(old, Mapping) and isinstance(old.get("name"), str) and not on_the_way(changed):
                 found.append((file.parent, old))
         return found
 

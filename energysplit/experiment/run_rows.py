@@ -109,6 +109,7 @@ def _time(seconds: float | None) -> str:
 
 COMPUTE = (
     "Training compute is counted: three times the network's MACs for each image of each epoch, and four times for each "
-    "image of a sweep for splitting indices (six where splits may be signed). Of a stage that starts from random "
-    "weights it is its own. A run that began with another's stage 0 has that one's epochs and seconds too."
+    "image of a sweep for splitting indices (six where splits may be signed). Of a baseline's stage that starts from "
+    "random weights it is its own; a search before the last training (growth.last_weights) counts. "
+    "A run that began with another's stage 0 has that one's epochs and seconds too."
 )

@@ -15,6 +15,7 @@ from energysplit.errors import RunError
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
+from energysplit.recipe.changed import on_the_way
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe
 from energysplit.types import JOURNAL_FILE
 
@@ -99,11 +100,16 @@ def check_run(title: str, folder: Path, recipe: Recipe) -> None:
         return
     file = folder / RECIPE_FILE
     try:
-        old, _ = read_recipe(folder)
+        old, before = read_recipe(folder)
     except FileNotFoundError:
         raise RunError(f"{title}: {folder} holds other files and no run; choose other folders with --runs") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{title}: {file} can't be read ({error}); choose other folders with --runs") from None
+    if on_the_way(before):
+        raise RunError(
+            f"{title}: its run in {folder} went on with another recipe than it began with (--change), so it is no run "
+            "of this method; choose other folders with --runs, or remove the folder"
+        )
     if changed := changes(recipe, old) if isinstance(old, Mapping) else ["everything"]:
         raise RunError(
             f"{title}: its run in {folder} was started with another recipe: {', '.join(changed)} "

@@ -6,11 +6,10 @@ for a stated reason, and everything else goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,12 +18,10 @@ from torch.utils._pytree import tree_leaves
 
 from energysplit.errors import UnsupportedModel
 from energysplit.graph import activations, element_rules, layer_rules, shape_rules, window_rules
+from energysplit.graph.counting import counting
 from energysplit.graph.labels import Labels
 from energysplit.graph.network import Kind
 from energysplit.graph.rule import Call, Outcome, Refusal, Rule
-
-if TYPE_CHECKING:
-    from torch.utils.flop_counter import FlopCounterMode
 
 OUTPUTS = "its channels are the network's outputs"
 _MODULE_RULES = (layer_rules, shape_rules, window_rules)
@@ -151,8 +148,8 @@ class Walk:
         self, node: fx.Node, module: nn.Module | None, args: Any, kwargs: Any, counted: bool
     ) -> tuple[Any, int]:
         """The result, and the multiply-accumulates if they are counted."""
-        counting = _counting() if counted and not self.training else nullcontext()
-        with self.fake or nullcontext(), counting as counter:
+        operations = counting() if counted and not self.training else nullcontext()
+        with self.fake or nullcontext(), operations as counter:
             result = _result(node, module, args, kwargs)
         return result, 0 if counter is None else counter.get_total_flops() // (2 * self.images)
 
@@ -234,18 +231,3 @@ def _parameters(call: Call) -> tuple[Tensor, ...]:
     """The parameters an operation uses."""
     own = () if call.module is None else call.module.parameters()
     return tuple(own) + tuple(t for t in call.tensors.values() if isinstance(t, nn.Parameter))
-
-
-@contextmanager
-def _counting() -> Iterator[FlopCounterMode]:
-    """Counts floating-point operations; attention without its fused fast path, which torch does not count."""
-    # Imported only now: it brings Triton with it, which few networks need.
-    from torch.utils.flop_counter import FlopCounterMode
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            yield counter
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)

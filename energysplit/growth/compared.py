@@ -9,6 +9,7 @@ from energysplit.growth.journal import read
 from energysplit.output.comparison import ComparedRun
 from energysplit.output.measured import read_measured
 from energysplit.recipe import completed
+from energysplit.recipe.changed import on_the_way
 from energysplit.recipe.saved import saved_changes, saved_recipe
 from energysplit.types import JOURNAL_FILE
 
@@ -31,4 +32,4 @@ def read_run(run: Path) -> ComparedRun:
     # A measurement of another stage's network says nothing about this one.
     if measured is not None and (not records or measured.weights_sha256 != records[-1].weights_sha256):
         measured = None
-    return ComparedRun(str(run), recipe, records, measured, saved_changes(run))
+    return ComparedRun(str(run), recipe, records, measured, on_the_way(saved_changes(run)))

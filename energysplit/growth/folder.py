@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -73,6 +72,7 @@ class RunFolder:
         self.seed_module = seed_module
         self.journal = path / JOURNAL_FILE
         self._held: Held | None = None
+        self._damaged = False
         self._changes: tuple[RecipeChange, ...] | None = None
 
     def stage(self, number: int) -> Path:
@@ -120,10 +120,11 @@ class RunFolder:
         """
         old, new = completed(saved_recipe(self.path)), recipe.resolved()
         keys, _ = changeable(changes(recipe, old))
-        after = changed_at(finished, keys, old, new, self.changes)
+        values = {key: (value_of(old, key), value_of(new, key)) for key in keys}
+        after = changed_at(finished, values, self.changes)
         if not keys and after == self.changes:
             return []
-        said = [f"the recipe is changed: {text}" for text in RecipeChange(finished, _values(keys, old, new)).texts]
+        said = [f"the recipe is changed: {text}" for text in RecipeChange(finished, values).texts]
         said += [
             f"stage {change.stage} is run again; what was changed there in the recipe holds from stage {finished} on"
             for change in self.changes
@@ -175,12 +176,15 @@ class RunFolder:
         if not problems and self.stage(len(whole) + 1).exists():
             # A kill leaves one stage without its line at most.
             problems.append(f"{self.journal} ends before stage {len(whole)}, which {self.path / 'stages'} holds")
+        # A stage whose journal line was never written, or is gone, has not happened. The last ones go first and lines
+        # after folders, so that a kill in between leaves the same damage to be found.
+        numbers = (int(path.name) for path in (self.path / "stages").glob("*") if path.name.isdigit())
+        for number in sorted(numbers, reverse=True):
+            if number >= len(whole):
+                shutil.rmtree(self.stage(number))
         if problems:
             journal.rewrite(self.journal, whole)
-        # A stage whose journal line was never written, or is gone, has not happened.
-        for folder in (self.path / "stages").glob("*"):
-            if folder.name.isdigit() and int(folder.name) >= len(whole):
-                shutil.rmtree(folder)
+        self._damaged = bool(problems)
         return whole, problems
 
     def _damage(self, record: GrowthRecord) -> str:
@@ -260,6 +264,8 @@ class RunFolder:
             return None, ""
         try:
             optimiser, facts = load_tensors(folder / OPTIMISER_FILE)
+            if facts["stage"] > stage and not self._damaged:  # what is damaged has been said
+                return None, f"{folder} is of stage {facts['stage']}, to which {self.journal} does not come"
             if facts["stage"] != stage:
                 return None, ""
             if facts.get("changed", {}) != of_training(self.changes, stage):
@@ -333,7 +339,9 @@ def check_folder(path: Path, recipe: Recipe, resume: bool, change: bool = False)
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
     changed = changes(recipe, old) if isinstance(old, dict) else ["everything"]
-    _, fixed = changeable(changed)
+    may, fixed = changeable(changed)
+    if recipe.baseline is not None and "train.epochs" in may:
+        fixed.append("train.epochs")  # of the stages before it a fresh network is given the epochs too
     if not changed or (change and not fixed):
         return
     differ = f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''}"
@@ -348,7 +356,3 @@ def check_folder(path: Path, recipe: Recipe, resume: bool, change: bool = False)
         f"run folder {path} was started with another recipe: {differ}; resume with the same recipe{way} or choose "
         "another folder with --run"
     )
-
-
-def _values(keys: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {key: (value_of(old, key), value_of(new, key)) for key in keys}

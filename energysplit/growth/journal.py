@@ -13,10 +13,9 @@ from pathlib import Path
 from energysplit.cycles import uncollected
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import append_line, write_text
-from energysplit.plain_data import read_file
+from energysplit.plain_data import CHECKSUM, read_file
 from energysplit.types import GrowthRecord
 
-CHECKSUM = "checksum"
 _END = re.compile(rb',"' + CHECKSUM.encode() + rb'":"([0-9a-f]{64})"\}\Z')
 
 

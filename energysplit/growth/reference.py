@@ -149,10 +149,10 @@ def read_reference(path: str | Path, key: str, stages: int) -> Reference:
             f"{said}: the run is not finished, {len(records)} of {wanted + 1} stages are; grow it to its end first: "
             f"energysplit grow RECIPE --run {run} --resume"
         )
-    if stages > len(records) - 1:
+    grew = sum(record.growth is not None for record in records)
+    if stages > grew:
         raise RecipeError(
-            f"growth.stages = {stages} given, but the run of {said} grew {len(records) - 1} times; at most "
-            f"{len(records) - 1} expected"
+            f"growth.stages = {stages} given, but the run of {said} grew {grew} times; at most {grew} expected"
         )
     return Reference(run, key, tuple(records))
 

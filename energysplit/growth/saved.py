@@ -18,8 +18,9 @@ from energysplit.kinds import kinds
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of
 from energysplit.output.indices import INDEX_FILE, check_index, load_index
-from energysplit.recipe import Recipe, completed, from_dict
-from energysplit.recipe.saved import RECIPE_FILE, recipe_at, saved_changes
+from energysplit.recipe import Recipe, from_dict
+from energysplit.recipe.changed import recipe_of_stage
+from energysplit.recipe.saved import RECIPE_FILE, saved_changes
 from energysplit.types import JOURNAL_FILE, Allocation, AllocationRecord, Cost, CostProvider, GrowthRecord, SplitIndex
 
 
@@ -62,7 +63,7 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
 
     Args:
         run: a run folder.
-        recipe: its resolved recipe; where it was changed on the way, the stage's own goes before.
+        recipe: its resolved recipe; what was changed in it on the way, after this stage, is undone.
         number: of the stage; None: the last that has indices.
 
     Raises:
@@ -78,8 +79,8 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
     records, damage = journal.recover(file) if file.exists() else ([], "")
     _check_missing(run, number, records)
     number = _number(run, number)
-    if saved_changes(run):
-        recipe = from_dict(completed(recipe_at(run, number)), str(run / RECIPE_FILE))
+    if changes := saved_changes(run):
+        recipe = from_dict(recipe_of_stage(recipe.resolved(), changes, number), str(run / RECIPE_FILE))
     folder = run / "stages" / str(number)
     net = checkpoint.load(folder, models.build_seed(recipe.model.name, recipe.model.args))
     index_file = folder / INDEX_FILE

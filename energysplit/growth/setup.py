@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from energysplit import data, models
-from energysplit.allocation.bounds import matching
+from energysplit.allocation.bounds import ceilings, matching
 from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
 from energysplit.graph.edit import duplicate
+from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.baselines.chain import Baseline, load_baseline
 from energysplit.growth.fresh import fresh
 from energysplit.growth.given_sizes import given_sizes, place_seed
@@ -150,13 +152,18 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     loss = partial(F.cross_entropy, label_smoothing=recipe.train.label_smoothing)
     teacher = load_teacher(recipe.train.teacher, splits, session) if recipe.train.teacher else None
     baseline = load_baseline(recipe, seed, found) if recipe.baseline else None
-    untrained = _untrained(seed) if recipe.growth.last_weights == "random" and not recipe.baseline else None
+    anew = recipe.growth.last_weights == "random" and recipe.growth.stages > 0 and recipe.baseline is None
+    untrained = _untrained(recipe, seed) if anew else None
     return Setup(recipe, session, splits, seed, found, seed_price, loss, teacher, baseline, sizes, untrained)
 
 
-def _untrained(seed: Network) -> Network:
-    """A copy of the seed, once it is known that wider networks can be given random weights."""
-    wider = {name: group.channels + group.splittable for name, group in seed.groups.items()}
+def _untrained(recipe: Recipe, seed: Network) -> Network:
+    """A copy of the seed, once it is known that the networks it may grow into can be given random weights."""
+    ceiling = ceilings(recipe_bounds(recipe), seed.groups)
+    wider = {
+        name: group.channels + (group.splittable and group.channels < ceiling.get(name, math.inf))
+        for name, group in seed.groups.items()
+    }
     fresh(seed, wider, 0, "growth.last_weights = 'random'")
     return duplicate(seed, {})
 

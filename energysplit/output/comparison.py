@@ -116,7 +116,7 @@ class ComparedRun:
 
     @cached_property
     def _epochs(self) -> list[int]:
-        """`epochs_to` of every stage. One that starts from random weights, as some baselines' do, begins anew."""
+        """`epochs_to` of every stage. A baseline's that starts from random weights begins anew."""
         found, total = [], 0
         for record in self.records:
             total += record.train.epochs

@@ -25,7 +25,9 @@ SWEEP_OF_BOTH_ENDS = 6
 def training_computes(records: Sequence[GrowthRecord]) -> list[float | None]:
     """For each stage the MACs spent on its network up to the end of its training; None where the journal does not say.
 
-    A stage that starts from random weights has nothing of those before. The growth out of a stage counts for the next.
+    A baseline's stage that starts from random weights has nothing of those before; a search before the last training
+    counts. The growth out of a stage counts for the next, but for indices of one that bought nothing: the journal does
+    not say what they took.
 
     Args:
         records: of a run, all of them.

@@ -222,8 +222,8 @@ _NUMBERS = (
     "as equal. Of several stages at one cost the last counts, whatever its accuracy.",
     "Differences of means and their 95 % intervals are Welch's, which needs no equal spread, with seeds as samples. "
     "Each row is judged by itself: of twenty rows without any difference, about one would show one. Equal cost is not "
-    "equal training: the table of stages has the epochs up to each, of those that are in its network; a stage that "
-    "starts from random weights has nothing of the stages before.",
+    "equal training: the table of stages has the epochs up to each, of those that are in its network; a "
+    "baseline's stage that starts from random weights has nothing of the stages before.",
     "Training compute, where every journal says how many images an epoch has, is counted: three times the MACs of each "
     "stage's network for every image trained on, and four for every image of a sweep for splitting indices and of the "
     "held-out images (six where splits are signed). Evaluation, steps that were tried and a teacher's passes are left "

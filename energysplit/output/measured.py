@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,7 +102,7 @@ def read_measured(run_dir: Path) -> MeasuredRun | None:
     """
     path = run_dir / MEASURED_FILE
     try:
-        return MeasuredRun.model_validate_json(json.dumps(unsealed(read_json(path))))
+        return MeasuredRun.model_validate(unsealed(read_json(path)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -77,6 +77,11 @@ def read_changes(plain: Any) -> tuple[RecipeChange, ...]:
     return tuple(found)
 
 
+def on_the_way(changes: Sequence[RecipeChange]) -> tuple[RecipeChange, ...]:
+    """The changes by which finished stages differ in their recipe: without those made before the first was finished."""
+    return tuple(change for change in changes if change.stage > 0)
+
+
 def changeable(keys: Iterable[str]) -> tuple[list[str], list[str]]:
     """Those of differing keys that may change in a run that goes on, as `CHANGEABLE` names them, and the others."""
     may: dict[str, None] = {}
@@ -91,15 +96,14 @@ def changeable(keys: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def changed_at(
-    stage: int, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any], before: Sequence[RecipeChange]
+    stage: int, values: Mapping[str, tuple[Any, Any]], before: Sequence[RecipeChange]
 ) -> tuple[RecipeChange, ...]:
-    """All changes of a run, with those of some keys between two resolved recipes, which hold from a stage on.
+    """All changes of a run, with those of some keys (value before, value after) that hold from a stage on.
 
     Earlier changes that no finished stage has seen hold from this stage on as well: they become one with the new ones.
     """
     merged: dict[str, tuple[Any, Any]] = {}
-    new_ones = RecipeChange(stage, {key: (value_of(old, key), value_of(new, key)) for key in keys})
-    for change in (*(change for change in before if change.stage >= stage), new_ones):
+    for change in (*(change for change in before if change.stage >= stage), RecipeChange(stage, values)):
         for key, (was, now) in change.keys.items():
             merged[key] = (merged.get(key, (was, None))[0], now)
     kept = {key: values for key, values in merged.items() if values[0] != values[1]}

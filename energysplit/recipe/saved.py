@@ -6,6 +6,7 @@ files of 0.1.0 have neither.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def _saved(run: Path) -> tuple[dict[str, Any], tuple[RecipeChange, ...]]:
             f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
         ) from None
     except ValueError as error:
-        raise RunError(f"{file} is damaged: {error}; run the recipe again in a new folder") from None
+        what = f"it is no JSON ({error})" if isinstance(error, json.JSONDecodeError) else error
+        raise RunError(f"{file} is damaged: {what}; run the recipe again in a new folder") from None
     if not isinstance(found, dict):
         raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
     return found, changes

@@ -278,6 +278,12 @@ class GrowthRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_are_given_or_found(self) -> GrowthRecipe:
+        if self.method == "cheapest" and self.sizes_of is not None:
+            raise ValueError("method = 'cheapest' chooses sizes, which sizes_of gives; use 'random' or 'milp' with it")
+        return self
+
+    @model_validator(mode="after")
     def _kinds_are_chosen_by_gain(self) -> GrowthRecipe:
         blind = self.method in ("random", "cheapest")
         if self.signed and (blind or self.sizes_of is not None):

@@ -23,7 +23,6 @@ from energysplit.graph.network import Kind, Op
 from energysplit.graph.trace import evaluating
 from energysplit.splitting import folding, pieces
 from energysplit.splitting.curvature import derivatives
-from energysplit.splitting.folding import folded
 from energysplit.splitting.normalising import Followed, normalising
 from energysplit.splitting.pieces import Piece
 from energysplit.splitting.plan import Action, Segment, Step
@@ -71,7 +70,7 @@ def capture(
         for step in each.segment.steps:
             steps.setdefault(step.op.node, []).append((each, step))
     last = {source: op.node for op in net.ops for source in op.node.all_input_nodes}
-    folds = folded(net, statistics)
+    folds = {step.op.node: step.norm for segment in segments for step in segment.steps if step.norm}
     done = {norm.node for norm in folds.values()}
     leaves: list[Tensor] = []
     norms: dict[fx.Node, _Norm | Followed] = {}
@@ -96,9 +95,7 @@ def capture(
             else:
                 env[op.node] = op.run(net.module, env)
             for each, step in mine:
-                each.unfinished[id(step)] = _prepared(
-                    step, net.module, env, norms, folds.get(op.node), kink_beta, positions
-                )
+                each.unfinished[id(step)] = _prepared(step, net.module, env, norms, kink_beta, positions)
             counting = [each for each, step in mine if step.counts]
             if counting:
                 result = folds[op.node].node if op.node in folds else op.node
@@ -199,15 +196,11 @@ def _prepared(
     module: nn.Module,
     env: Mapping[fx.Node, Any],
     norms: Mapping[fx.Node, _Norm | Followed],
-    norm: Op | None,
     kink_beta: float,
     positions: Tensor | None,
 ) -> Finish:
-    """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result.
-
-    norm: the batch norm that is folded into the operation.
-    """
-    op, node, sources = step.op, step.op.node, step.sources
+    """The piece of a step, as soon as its inputs and its result are known, but for the gradient at the result."""
+    op, node, norm, sources = step.op, step.op.node, step.norm, step.sources
 
     def mixer() -> pieces.Mixer:
         return pieces.mixer_of(op, module, env) if norm is None else folding.mixing(op, norm, module)

@@ -39,10 +39,10 @@ class Action(Enum):
 class Step:
     """One step of the tangent pass.
 
-    op: the operation, with the batch norm that is folded into it, if any. groups: whose tangents. sources: nodes whose
-    tangents it takes. place: the operation in whose result the neurons of what counts stand. counts: whether something
-    does, which takes the gradient of the loss to the result. passes: whether its own tangent is needed later. result:
-    node that the tangent is of. frees: nodes whose tangents are not needed any more.
+    groups: whose tangents. sources: nodes whose tangents it takes. place: the operation in whose result the neurons of
+    what counts stand. counts: whether something does, which takes the gradient of the loss to the result. passes:
+    whether its own tangent is needed later. norm: the batch norm that is folded into the operation. frees: nodes whose
+    tangents are not needed any more.
     """
 
     action: Action
@@ -52,8 +52,13 @@ class Step:
     place: Op
     counts: bool
     passes: bool
-    result: fx.Node
+    norm: Op | None = None
     frees: tuple[fx.Node, ...] = ()
+
+    @property
+    def result(self) -> fx.Node:
+        """The node that the tangent is of."""
+        return (self.norm or self.op).node
 
 
 @dataclass(frozen=True)
@@ -176,16 +181,16 @@ def _steps(
     wanted = set(units)
     for op in reversed(flow.net.ops):
         node, sources = op.node, flow.sources(op)
-        result = folds[node].node if node in folds else node
+        norm = folds.get(node)
         if node in units:
-            steps.append(Step(Action.UNIT, op, flow.reach[node], (node,), op, True, False, node))
+            steps.append(Step(Action.UNIT, op, flow.reach[node], (node,), op, True, False))
         if op.kind is Kind.MIX:
             if node in wanted and flow.reach[node]:
-                steps.append(Step(Action.START, op, flow.reach[node], (), op, False, True, result))
+                steps.append(Step(Action.START, op, flow.reach[node], (), op, False, True, norm))
             read = flow.arriving(op) & reads.get(op.layer, frozenset())
             if read and _owned(op, flow.net.module):
                 wanted.update(sources)
-                steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False, result))
+                steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False, norm))
         elif sources and op.kind not in _STOPS:
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
             # Behind the last nonlinearity too, where the tangent itself is wanted no more.
@@ -194,7 +199,7 @@ def _steps(
             if counts or passes:
                 wanted.update(sources)
                 if node not in norms:
-                    steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes, result))
+                    steps.append(Step(Action.CARRY, op, flow.arriving(op), sources, op, counts, passes, norm))
     # What counts must find its neurons.
     assert all(step.groups <= {span.group for span in step.place.spans} for step in steps if step.counts)
     return steps[::-1]

@@ -49,6 +49,7 @@ from energysplit.recipe import from_dict, load
 
 BY_NAME = {surface.name: surface for surface in SURFACES}
 PROMISED = ("recipes", "profiles", "tables", "results", "plans", "checkpoints", "indices", "tensors", "weights", "runs")
+PROMISED += ("onnx", "fashion")
 ENOUGH = 1 << 30
 """Bytes that a reader may map beyond what the process has; the files here have some thousand."""
 

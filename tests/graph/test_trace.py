@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import energysplit as es
+from energysplit.graph.counting import counting
 
 X = torch.randn(2, 3, 8, 8)
 
@@ -190,11 +191,8 @@ def test_what_is_not_followed_is_priced_as_torch_counts_it():
     case = net.cases()["2.mix"]
     assert case.params == sum(p.numel() for p in model.mix.parameters())
     assert es.price(net, "params").value == sum(p.numel() for p in net.module.parameters())
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with counting() as counter, torch.no_grad():
         net.module.eval()(X[:1])
-    torch.backends.mha.set_fastpath_enabled(fast)
     assert es.price(net, "macs").value == counter.get_total_flops() // 2
 
 

@@ -193,3 +193,8 @@ def test_old_journals_have_no_images(reference):
     told = json.loads(record.model_dump_json())
     del told["train"]["images"]
     assert type(record).model_validate_json(json.dumps(told)).train.images == 0
+
+
+def test_sizes_are_given_or_found():
+    with pytest.raises(ValueError, match="method = 'cheapest' chooses sizes, which sizes_of gives"):
+        recipe(growth={"method": "cheapest", "sizes_of": "runs/grown"})

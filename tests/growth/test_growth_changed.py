@@ -12,6 +12,7 @@ import pytest
 
 from energysplit import growth
 from energysplit.errors import CheckFailed, InputError, RunError
+from energysplit.experiment.state import check_run
 from energysplit.growth.compared import read_run
 from energysplit.growth.folder import RunFolder
 from energysplit.growth.reuse import reuse_seed
@@ -80,8 +81,13 @@ def test_a_training_that_ran_out_of_memory_goes_on_with_smaller_batches(tmp_path
     assert again.warnings == ()
     assert growth_runs.journal(tmp_path / "killed") == growth_runs.journal(folder)
     assert growth_runs.files(tmp_path / "killed") == growth_runs.files(folder)
-    # What follows is trained with the new values: as if that stage had always been.
-    assert result.records[2].weights_sha256 != ""
+    # What follows is trained with the new values; what was finished is what it was.
+    usual = growth.grow(before, run_dir=tmp_path / "usual")
+    assert [a.weights_sha256 == b.weights_sha256 for a, b in zip(usual.records, result.records, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_what_a_training_does_not_depend_on_leaves_it_where_it_was(tmp_path, monkeypatch):
@@ -237,13 +243,12 @@ def test_a_training_that_overflows_names_the_way(tmp_path):
 
 def test_changes_of_one_stage_become_one_and_can_be_undone():
     first = {"train": {"batch_size": 128}, "step": {"size": 0.6}}
-    second = {"train": {"batch_size": 64}, "step": {"size": 0.6}}
     third = {"train": {"batch_size": 32}, "step": {"size": 0.3}}
-    one = changed_at(2, ["train.batch_size"], first, second, ())
-    both = changed_at(2, ["train.batch_size", "step.size"], second, third, one)
+    one = changed_at(2, {"train.batch_size": (128, 64)}, ())
+    both = changed_at(2, {"train.batch_size": (64, 32), "step.size": (0.6, 0.3)}, one)
     assert both == (RecipeChange(2, {"train.batch_size": (128, 32), "step.size": (0.6, 0.3)}),)
-    assert changed_at(2, ["train.batch_size"], second, first, one) == ()
-    later = changed_at(4, ["step.size"], third, first | {"train": third["train"]}, both)
+    assert changed_at(2, {"train.batch_size": (64, 128)}, one) == ()
+    later = changed_at(4, {"step.size": (0.3, 0.6)}, both)
     assert [change.stage for change in later] == [2, 4]
     present = {"train": {"batch_size": 32}, "step": {"size": 0.6}}
     assert [recipe_of_stage(present, later, stage) for stage in (1, 2, 4)] == [first, third, present]
@@ -273,3 +278,27 @@ def test_made_up_changes_are_refused(tmp_path, made_up):
 def test_every_key_that_may_change_is_a_key():
     resolved = growth_runs.tiny().resolved()
     assert all(key in resolved[section] for section, key in (name.split(".") for name in CHANGEABLE))
+
+
+def test_a_change_before_the_first_stage_was_finished_is_no_doubt(tmp_path, monkeypatch):
+    """All stages had one recipe then; an experiment whose run was changed later names it."""
+    early, late = tmp_path / "early", tmp_path / "late"
+    after = growth_runs.tiny(train={"epochs": 2, "batch_size": 64})
+    for folder, stage in ((early, 0), (late, 1)):
+        stopped(monkeypatch, folder, growth_runs.tiny(), stage, 1)
+        growth.grow(after, run_dir=folder, resume=True, change=True)
+    assert [len(read_run(folder).changes) for folder in (early, late)] == [0, 1]
+    check_run("early", early, after)
+    with pytest.raises(RunError, match="late: its run in .* went on with another recipe than it began with"):
+        check_run("late", late, after)
+
+
+def test_epochs_of_a_baseline_stay(tmp_path, monkeypatch):
+    """A fresh network has the epochs of all stages before it: other ones would not be those that these had."""
+    growth.grow(growth_runs.tiny(**SHORT, growth={"stages": 1}), run_dir=tmp_path / "grown")
+    sections = {"growth": {"stages": 1}, "baseline": {"kind": "from_scratch", "sizes_of": str(tmp_path / "grown")}}
+    stopped(monkeypatch, tmp_path / "run", growth_runs.tiny(**SHORT, **sections), 1, 1)
+    with pytest.raises(RunError, match=r"train\.epochs can't change in a run that has begun"):
+        growth.grow(
+            growth_runs.tiny(train={"epochs": (5, 1)}, **sections), run_dir=tmp_path / "run", resume=True, change=True
+        )

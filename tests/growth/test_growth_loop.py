@@ -118,8 +118,13 @@ def test_a_finished_run_resumes_to_nothing(finished, tmp_path):
             "0/optimiser.safetensors is not what stage 0 left.*beginning",
         ),
         (lambda run: flip(run / "journal.jsonl", 5), "journal.jsonl, line 1: damaged.*from the beginning"),
+        (
+            lambda run: lose_lines(run, 2),
+            "journal.jsonl ends before stage 1, which .*stages holds; going on from stage 0",
+        ),
+        (lambda run: lose_lines(run, 1), "progress is of stage 2, to which .*journal.jsonl does not come; training"),
     ],
-    ids=["weights", "index", "missing", "no_index", "cut", "digit", "swapped", "line"],
+    ids=["weights", "index", "missing", "no_index", "cut", "digit", "swapped", "line", "two_lines", "last_line"],
 )
 def test_damage_is_named_and_the_run_goes_on_from_the_stage_before(finished, tmp_path, damage, message):
     folder = tmp_path / "run"
@@ -136,6 +141,14 @@ def reword(path):
     text = path.read_text()
     assert '"policy":"relative: 0.3' in text
     path.write_text(text.replace('"policy":"relative: 0.3', '"policy":"relative: 0.4', 1))
+
+
+def lose_lines(run, count):
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run / "journal.jsonl").write_text("".join(lines[:-count]))
+    if count == 1:  # the last but one, in the training of the last
+        shutil.rmtree(run / "stages/2")
+        (run / "journal.jsonl").write_text("".join(lines[:-2]))
 
 
 def flip(path, position=None):
