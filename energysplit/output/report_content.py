@@ -30,6 +30,10 @@ from energysplit.output.report_recipe import recipe_section
 from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
+_FRESH = (
+    "started from random weights, at the widths that growth had found by then (growth.last_weights): what came before was "
+    "a search for them."
+)
 _CURVATURE = {
     "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
     "producer": "producer: at the nonlinearity after the producer only, as in Wang et al. 2019; followers ignored",
@@ -185,14 +189,7 @@ def _stages(records: Sequence[GrowthRecord]) -> Section:
     blocks += [
         Paragraph(f"Stage {record.stage} ended the growth: {record.stopped}") for record in records if record.stopped
     ]
-    blocks += [
-        Paragraph(
-            f"Stage {record.stage + 1} started from random weights, at the widths that growth had found by then "
-            "(growth.last_weights): what came before was a search for them."
-        )
-        for record in records
-        if record.then_fresh
-    ]
+    blocks += [Paragraph(f"Stage {record.stage + 1} {_FRESH}") for record in records if record.then_fresh]
     blocks += [Paragraph(f"Stage {record.stage}: {note}.") for record in records for note in record.notes]
     return Section("Stage by stage", tuple(blocks))
 

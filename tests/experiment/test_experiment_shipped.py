@@ -72,11 +72,11 @@ def test_growths_that_are_compared_at_size_small_train_equally_long(path: Path) 
     runs = make_plan(path, "small").runs
     if path.stem == "find_widths":  # where a short growth and the training that follows on it are one method together
         epochs = {run.method: run.recipe.train for run in runs}
-        short, then, long = (
+        short, then, long, one_run = (
             [epochs[name].epochs_at(stage) for stage in range(5)]
-            for name in ("short growth", "short growth, then from scratch", "energy-aware")
+            for name in ("short growth", "short growth, then from scratch", "energy-aware", "search in one run")
         )
-        assert sum(short) + sum(then) == sum(long)
+        assert sum(short) + sum(then) == sum(long) == sum(one_run)
         return
     assert len({run.epochs for run in runs if run.recipe.baseline is None}) == 1
     assert len({run.recipe.train.epochs_at(0) for run in runs}) == 1
