@@ -31,8 +31,8 @@ from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 
 _FRESH = (
-    "started from random weights, at the widths that growth had found by then (growth.last_weights): what came before was "
-    "a search for them."
+    "started from random weights, at the widths that growth had found by then (growth.last_weights): what came before "
+    "was a search for them."
 )
 _CURVATURE = {
     "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
