@@ -63,7 +63,7 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
             fresh=searched,
         )
     step = grown.record.step
-    following = Following(
+    split = Following(
         after=grown.after,
         growth=grown.record,
         index=grown.index,
@@ -73,9 +73,9 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
         f"{step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}",
     )
     if not searched or trained.stage + 1 < setup.recipe.growth.stages:
-        return following
+        return split
     assert grown.after is not None
-    return replace(following, after=_afresh(setup, grown.after, trained.stage + 1), fresh=True)
+    return replace(split, after=_afresh(setup, grown.after, trained.stage + 1), fresh=True)
 
 
 def again(

@@ -132,7 +132,7 @@ def test_death_at_every_few_file_operations(in_full, processes, tiny, tmp_path, 
     """Each attempt dies a few file operations later than the one before; with the power, unflushed files are cut."""
     recipe, reference = tiny
     deaths = 0
-    for first in range(10 if in_full else 1):
+    for first in range(20 if in_full else 1):
         folder = tmp_path / f"run {first}"
         chance = random.Random(first)
         codes = []

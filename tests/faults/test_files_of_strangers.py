@@ -541,10 +541,6 @@ def commands(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
-COMMAND_LINES = {"recipes": 150, "reports": 150}
-"""Commands with `make faults` where one takes a second: a dry run traces its network, a report makes its figures."""
-
-
 @pytest.mark.parametrize("name", commands(Path()))
 def test_the_command_line_says_it_in_a_line(
     name: str, tmp_path: Path, in_full: bool, tell: Callable[[str], None]
@@ -555,7 +551,7 @@ def test_the_command_line_says_it_in_a_line(
     surface.make(folder)
     files = sorted({path for pattern in surface.files for path in folder.glob(pattern) if path.is_file()})
     valid = {path: path.read_bytes() for path in files}
-    count = COMMAND_LINES.get(name, 300) if in_full else 3
+    count = 500 if in_full else 3
     for number in range(count):
         random = Random(f"command line/{name}/{number}")
         path = random.choice(files)
