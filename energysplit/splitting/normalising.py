@@ -5,7 +5,7 @@ a = mean(z c) and p = mean(c^2), moving the input by e t moves the result by e (
 2 a c)/s^2 + O(e^3), all times the channel's weight.
 
 The first-order map is its own transpose, and is what batch norm's backward pass does to a gradient, so torch's own
-kernel does it. What a bend counts needs only a few sums a channel, and its gradient no more passes over the input.
+kernel does it. The gradient of what a bend counts needs two more sums a channel, and no sum of what counts itself.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Batch:
         """Numbers of channels, to multiply an input with."""
         return channels.view(-1, *(1,) * (self.value.dim() - 2))
 
-    def followed(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The tangent of the result, and of each channel the sum of z t."""
+    def carried(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tangent of the result, and of each channel the sums of z t and of t."""
         # The size comes with `invstd`, so that eps has no part any more.
-        made = _kernel(
-            t, self.value, self.weight, None, None, self.mean, self.invstd, True, 0.0, output_mask=(True, True, False)
+        made: tuple[Tensor, Tensor, Tensor] = _kernel(
+            t, self.value, self.weight, None, None, self.mean, self.invstd, True, 0.0, output_mask=(True, True, True)
         )
-        return made[0], made[1]
+        return made
 
     def sums(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Of each channel the sums of z t and of t."""
@@ -104,7 +104,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return Batch(*ctx.saved_tensors, *ctx.channels).followed(gradients[0])[0], None
+        return Batch(*ctx.saved_tensors, *ctx.channels).carried(gradients[0])[0], None
 
 
 def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
@@ -126,11 +126,11 @@ def normalising(node: fx.Node, met: Batch, gradient: Tensor) -> Piece:
         return gradient * met.wide(met.weight) * bent
 
     def both(t: Tangents, _: Moves) -> tuple[Tensor, Pulls]:
-        followed, bent = _Bend.apply(t[node], met, gradient, gz)  # type: ignore[no-untyped-call]
-        return followed, [(bent, bent.new_tensor(0.5))]
+        followed, nothing = _Bend.apply(t[node], met, gradient, gz)  # type: ignore[no-untyped-call]
+        return followed, [(nothing, nothing)]
 
     return Piece(
-        carry=lambda t, _: met.followed(t[node])[0],
+        carry=lambda t, _: met.carried(t[node])[0],
         each=each,
         both=both,
         held=(met.value, gradient),
@@ -145,30 +145,29 @@ def _moments(value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Bend(torch.autograd.Function):
-    """The tangent of the result, and the sum of what counts."""
+    """The tangent of the result; what counts joins its gradient on the way back, so that no sum of it is needed.
+
+    The second result is 0 and only stands for what counts, so that the way back comes here in any case.
+    """
 
     @staticmethod
     def forward(ctx: Any, t: Tensor, met: Batch, gradient: Tensor, gz: Tensor) -> tuple[Tensor, Tensor]:
-        n = met.elements
-        followed, zt = met.followed(t)
-        mean, p = _moments(t)
-        a = zt / n
-        gc, g = _sums(gradient, t, mean, torch.ones_like(mean))
-        size = met.weight * met.invstd.square()
+        followed, zt, total = met.carried(t)
         ctx.save_for_backward(t, gradient)
-        ctx.met, ctx.sums = met, (mean, a, gc, g / n, gz, size)
+        ctx.met, ctx.sums = met, (total / met.elements, zt / met.elements, gz)
         ctx.set_materialize_grads(False)
-        return followed, (size * (gz * (3 * a.square() - p) - 2 * a * gc)).sum()
+        return followed, t.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, followed: Tensor | None, counted: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, followed: Tensor | None, _: Tensor) -> tuple[Tensor, None, None, None]:
         (t, gradient), met = ctx.saved_tensors, ctx.met
-        mean, a, gc, g, gz, size = ctx.sums
+        mean, a, gz = ctx.sums
         n = met.elements
-        size = size * (2 * counted)
-        # The gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
+        gc, g = _sums(gradient, t, mean, torch.ones_like(mean))
+        size = met.weight * met.invstd.square()
+        # Half the gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
         of_t, of_gradient, of_z = -size * gz / n, -size * a, size * (3 * a * gz - gc) / n
-        rest = -(of_t * mean + of_gradient * g)
+        rest = -(of_t * mean + of_gradient * g / n)
         if followed is not None:
             of_followed = met.weight * met.invstd
             zf, f = met.sums(followed)
