@@ -13,11 +13,11 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import pytest
+import shape_checks
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
 
-# Stays installed: modules are imported by whichever test needs them first.
-install_import_hook(["energysplit.splitting", "energysplit.surgery"], "beartype.beartype")
+# Before any test, because modules are imported by whichever needs them first.
+shape_checks.install(["energysplit.splitting", "energysplit.surgery"])
 
 # A shell starts what runs in the background deaf to Ctrl-C, and so would be the processes that tests interrupt.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
