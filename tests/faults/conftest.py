@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 
 import faulty_runs
 import growth_runs
 import pytest
+from launched import warm
 
 from energysplit.experiment.recipe_file import write_recipe
 
@@ -42,12 +42,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def processes():
-    context = multiprocessing.get_context("forkserver")
-    # What a growth imports late: a child that starts with it takes a quarter of the time. Missing ones are passed over.
-    late = ["torch.export", "torch._dynamo", "torch._inductor.config", "torch.onnx._internal.exporter._core"]
-    late += ["torch.distributed.tensor", "onnxscript", "onnxruntime"]
-    context.set_forkserver_preload(["faulty_runs", "growth_runs", "sklearn.datasets", "cvxpy", "highspy", *late])
-    return context
+    return warm()
 
 
 @pytest.fixture(scope="session")
