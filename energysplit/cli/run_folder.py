@@ -15,16 +15,18 @@ def last_stage(run: Path) -> Path:
     """The folder of the last stage that holds a checkpoint.
 
     Raises:
-        RunError: there is no such folder, or it holds no finished stage.
+        RunError: there is no such folder, it holds no finished stage, or the last one lost its network.
     """
     if not run.is_dir():
         raise RunError(f"{run}: no such run folder; expected a folder that `energysplit grow` wrote")
-    stages = {
-        int(path.parent.name): path.parent for path in run.glob("stages/*/network.json") if path.parent.name.isdecimal()
-    }
+    stages = {int(path.parent.name): path.parent for path in run.glob("stages/*/*") if path.parent.name.isdecimal()}
     if not stages:
         raise RunError(f"{run}: no finished stage in {run / 'stages'}; expected a folder that `energysplit grow` wrote")
-    return stages[max(stages)]
+    last = stages[max(stages)]
+    # A stage appears whole: what is missing was lost, and the stage before it is not the one asked for.
+    if not (last / "network.json").is_file():
+        raise RunError(f"{last / 'network.json'} is missing; `energysplit grow` with --resume trains that stage again")
+    return last
 
 
 def load_stage(run: Path, stage: Path) -> Network:

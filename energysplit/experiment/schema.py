@@ -27,7 +27,13 @@ _NAME = r"^[^/\\{}]*[A-Za-z0-9][^/\\{}]*$"
 _LIST = Field(strict=False, min_length=1)
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], _LIST]
 MethodName = Annotated[
-    str, Field(pattern=_NAME, json_schema_extra={"expected": "a name with a letter or digit, and without / \\ { }"})
+    str,
+    # It is a part of the names of files, which most file systems limit to 255 bytes.
+    Field(
+        pattern=_NAME,
+        max_length=100,
+        json_schema_extra={"expected": "a name of 100 characters or fewer, a letter or digit among them, no / \\ { }"},
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from energysplit.recipe.changed import RecipeChange, read_changes, recipe_of_sta
 
 RECIPE_FILE = "recipe.json"
 _CHANGES = "changes"
+_TABLES = ("model", "data", "train", "index", "growth", "step", "run", "export", "report", "hardware", "baseline")
 
 
 def run_of_stage(folder: Path) -> Path | None:
@@ -81,6 +82,26 @@ def _saved(run: Path) -> tuple[dict[str, Any], tuple[RecipeChange, ...]]:
     except ValueError as error:
         what = f"it is no JSON ({error})" if isinstance(error, json.JSONDecodeError) else error
         raise RunError(f"{file} is damaged: {what}; run the recipe again in a new folder") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{file} is damaged: expected a table of recipe keys; run the recipe again in a new folder")
+    if wrong := _misshapen(found):
+        raise RunError(f"{file} is damaged: expected {wrong}; run the recipe again in a new folder")
     return found, changes
+
+
+def _misshapen(tree: Any) -> str:
+    """The first place that has not the shape that a resolved recipe of any version has: what was expected there."""
+    if not isinstance(tree, dict):
+        return "a table of recipe keys"
+    for name in _TABLES:
+        if not isinstance(tree.get(name, {}), dict | None):
+            return f"a table of keys as {name!r}"
+    lists = {"budget": (tree, "provider", "scope"), "price": (tree.get("report") or {}, "name", "provider")}
+    for name, (table, *words) in lists.items():
+        rows = table.get(name) or []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return f"a list of tables as {name!r}"
+        if not all(isinstance(row.get(word), str) for row in rows for word in words):
+            return f"{' and '.join(words)} in every {name!r}"
+    limits = [budget.get("limit") for budget in tree.get("budget") or []]
+    if not all(isinstance(limit, str | int | float) for limit in limits):
+        return "a limit in every 'budget'"
+    return ""
