@@ -31,6 +31,9 @@ _RESIZE = 256 / 224
 # What the names of the files promise. Pillow looks into the content, and knows formats that start other programs.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
+_LARGE = 64 * 2**20
+"""Bytes of a photograph of 22 megapixels."""
+
 
 class FolderSplit(Split):
     """Images read from files, in colour.
@@ -116,7 +119,11 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
             with Image.open(path, formats=_FORMATS) as file:
                 image = file.convert("RGB")
         except MemoryError:
-            raise
+            if not _room():
+                raise
+            return DataError(
+                f"image {path} can't be read (it asks for more memory than there is); replace or remove it"
+            )
         except Exception as error:  # a damaged file can make the decoder stumble anywhere
             if isinstance(error, OSError) and error.errno is not None:  # the system's, not the decoder's
                 error.filename = path
@@ -128,6 +135,14 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.augmented(image), label
+
+
+def _room() -> bool:
+    """Whether there is memory for a large image: then a file that asked for more is damaged."""
+    try:
+        return bool(bytearray(_LARGE))
+    except MemoryError:
+        return False
 
 
 def _collate(items: list[tuple[Tensor, int] | DataError]) -> Batch | DataError:

@@ -13,7 +13,7 @@ from energysplit.output.environment import environment as this_environment
 from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
 from energysplit.recipe.changed import RecipeChange
-from energysplit.types import GrowthRecord
+from energysplit.types import JOURNAL_FILE, GrowthRecord
 
 
 def write_report(
@@ -41,7 +41,7 @@ def write_report(
         `run_dir / "report.html"`.
 
     Raises:
-        InputError: the journal has no line.
+        InputError: the journal has no line, or its stages have no price in common.
     """
     # Matplotlib comes with these: not before there is something to draw.
     from energysplit.output.figure_style import to_png, to_svg
@@ -58,6 +58,9 @@ def write_report(
     if environment is None:
         damaged = f" ({ENVIRONMENT_FILE} can't be read)" if (run_dir / ENVIRONMENT_FILE).exists() else ""
         environment, title = this_environment(), f"Versions and machine this report was written with{damaged}"
+    shown = next(iter(records[0].prices), None)
+    if shown is None or any(shown not in record.prices for record in records):
+        raise InputError(f"{run_dir / JOURNAL_FILE}: its stages have no price in common; run the recipe again")
     document = report_document(recipe, records, parity, environment, title, _measured(run_dir, records[-1]), changes)
     with atomic_folder(run_dir / "figures") as figures:
         for picture in document.pictures():
@@ -65,7 +68,7 @@ def write_report(
         # `energysplit frontier` drew these; each says which stage it is of.
         for kept in (run_dir / "figures").glob(FRONTIER_FILES):
             write_bytes(figures / kept.name, kept.read_bytes())
-        picture_of_growth = growth_picture(records, next(iter(records[0].prices)))
+        picture_of_growth = growth_picture(records, shown)
         write_text(figures / "growth.svg", to_svg(picture_of_growth))
         write_bytes(figures / "growth.png", to_png(picture_of_growth))
     write_text(run_dir / "report.md", to_markdown(document))

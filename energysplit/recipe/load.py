@@ -198,7 +198,8 @@ def _put(tree: dict[str, Any], parts: Sequence[str], value: Any, label: str, mer
     for depth, part in enumerate(parts):
         where: Any = part
         if isinstance(node, list):
-            if not part.isdecimal() or int(part) >= len(node):
+            # Python reads no number of thousands of digits.
+            if not part.isdecimal() or len(part) > 9 or int(part) >= len(node):
                 expected = f"a number from 0 to {len(node) - 1}" if node else "nothing: the list is empty"
                 raise RecipeError(f"{label}: {'.'.join(parts[:depth])} is a list; expected {expected}, given {part!r}")
             where = int(part)

@@ -6,12 +6,13 @@ files of 0.1.0 have neither.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from energysplit.errors import RunError
+from energysplit.errors import RunError, from_disk
 from energysplit.plain_data import read_json, sealed, unsealed
 from energysplit.recipe.changed import RecipeChange, read_changes, recipe_of_stage
 
@@ -30,6 +31,7 @@ def saved_recipe(run: Path) -> dict[str, Any]:
 
     Raises:
         RunError: it is missing or damaged.
+        OSError: the disk refuses it.
     """
     return _saved(run)[0]
 
@@ -39,6 +41,7 @@ def saved_changes(run: Path) -> tuple[RecipeChange, ...]:
 
     Raises:
         RunError: the recipe is missing or damaged.
+        OSError: the disk refuses it.
     """
     return _saved(run)[1]
 
@@ -48,6 +51,7 @@ def recipe_at(run: Path, stage: int) -> dict[str, Any]:
 
     Raises:
         RunError: the recipe is missing or damaged.
+        OSError: the disk refuses it.
     """
     return recipe_of_stage(*_saved(run), stage)
 
@@ -76,6 +80,8 @@ def _saved(run: Path) -> tuple[dict[str, Any], tuple[RecipeChange, ...]]:
     try:
         found, changes = read_recipe(run)
     except OSError as error:
+        if from_disk(error) and error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise  # a run may go on once that is mended
         raise RunError(
             f"{file} can't be read: {error.strerror}; expected a run folder that `energysplit grow` wrote"
         ) from None

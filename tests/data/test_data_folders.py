@@ -9,9 +9,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+from faults.guard import bounded_memory
 from PIL import Image
 
 from energysplit import data
+from energysplit.data import image_folder
 from energysplit.errors import DataError
 
 
@@ -191,12 +193,27 @@ def test_a_damaged_image_is_named(folder_root, tmp_path, workers):
     ],
 )
 def test_no_image_is_blamed_for_the_machine(folder_root, monkeypatch, error, raised, message):
+    monkeypatch.setattr(image_folder, "_LARGE", 2**62)  # no memory has it
+
     def fail(*_, **__):
         raise error
 
     splits = data.load("image_folder", root=folder_root, image_size=16, workers=0)
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(raised, match=message):
+        list(splits.test.batches(4))
+
+
+def test_an_image_that_asks_for_more_memory_than_there_is_is_named(folder_root, tmp_path):
+    """A chunk of a PNG that says it has two thousand million bytes, more than the process may map."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder_root, copy)
+    image = copy / "val" / "blue" / "0.png"
+    content = image.read_bytes()
+    at = content.index(b"IDAT")
+    image.write_bytes(content[: at - 4] + (2**31 - 1).to_bytes(4, "big") + content[at:])
+    splits = data.load("image_folder", root=copy, image_size=16, workers=0)
+    with bounded_memory(2**30), pytest.raises(DataError, match=r"^image .*blue/0\.png can't be read .*remove it$"):
         list(splits.test.batches(4))
 
 

@@ -106,6 +106,14 @@ def parity() -> OnnxParity:
     )
 
 
+@pytest.fixture(autouse=True)
+def _drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of a report's time; drawn are those that a test looks at."""
+    if request.function not in LOOK_AT_FIGURES:
+        monkeypatch.setattr("energysplit.output.figure_style._save_svg", lambda *_: "<svg></svg>")
+        monkeypatch.setattr("energysplit.output.figure_style.to_png", lambda *_, **__: b"")
+
+
 def test_numbers_doctests() -> None:
     found = doctest.testmod(numbers)
     assert found.attempted >= 8
@@ -385,6 +393,17 @@ def test_an_empty_journal_writes_nothing(tmp_path: Path, synthetic_recipe: dict[
     assert list(tmp_path.iterdir()) == []
 
 
+def test_stages_without_a_common_price_are_named(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(2)
+    for stage in (0, 1):
+        wrong = [record.model_copy(update={"prices": {}}) if record.stage == stage else record for record in records]
+        with pytest.raises(InputError, match=r"journal\.jsonl: its stages have no price in common"):
+            write_report(tmp_path, synthetic_recipe, wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_markdown_escape() -> None:
     assert escape("a|b *c* <d>\n# e_f") == r"a\|b \*c\* &lt;d&gt; \# e\_f"
 
@@ -474,3 +493,11 @@ def test_the_device_and_options_of_budgets_are_told(
     page = Page(write_report(tmp_path, recipe, synthetic_records()).read_text(encoding="utf-8"))
     assert "profile = gap9, strict = no" in page.text
     assert "Energy (precision = int8) at most 0.002, in all" in page.text
+
+
+LOOK_AT_FIGURES = (
+    test_report_holds_every_number,
+    test_html_loads_nothing,
+    test_figures_are_beside_the_markdown,
+    test_hostile_names_are_shown_not_run,
+)

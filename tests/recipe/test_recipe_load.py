@@ -133,6 +133,7 @@ def test_overrides_are_never_evaluated_nor_smuggle_in_keys(write):
         ("train.epohcs=3", r"--set train\.epohcs: train\.epohcs: unknown key; did you mean 'epochs'"),
         ("trian.epochs=3", r"--set trian\.epochs: trian: unknown key; did you mean 'train'"),
         ("budget.1.limit=3", "budget is a list; expected a number from 0 to 0, given '1'"),
+        (f"budget.{'1' * 5000}.limit=3", "budget is a list; expected a number from 0 to 0, given '11"),
         ("budget.limit=3", "budget is a list; expected a number from 0 to 0, given 'limit'"),
         ("train.epochs.0=3", r"train\.epochs has the value 2 \(a whole number\) and no keys"),
         (
