@@ -372,10 +372,11 @@ def file_name(provider: str) -> str:
 
 def _step(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> str:
     policy = _all(growth.step.policy for _, growth in tables.growths(records))
-    size = recipe.get("step", {}).get("size")
+    size = (recipe.get("step") or {}).get("size")
     sizes = [size for _, growth in tables.growths(records) for size in growth.step.size.values()]
     found = f"{_range(sizes)} in weight units" if sizes else "no group moved"
-    return f"policy {policy}{f' {size:g}' if policy in ('relative', 'fixed') and size is not None else ''}: {found}"
+    of_size = f" {size:g}" if policy in ("relative", "fixed") and isinstance(size, int | float) else ""
+    return f"policy {policy}{of_size}: {found}"
 
 
 def _small_steps(records: Sequence[GrowthRecord]) -> str:

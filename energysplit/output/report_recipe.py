@@ -43,7 +43,7 @@ def recipe_section(
             return str(value)
         return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items() if item is not None) or "defaults"
 
-    limits = [f"{_named(budget, options)} at most {_limit(budget, units)}" for budget in recipe.get("budget", ())]
+    limits = [f"{_named(budget, options)} at most {_limit(budget, units)}" for budget in recipe.get("budget") or ()]
     shown = (recipe.get("report") or {}).get("price") or ()
     prices = [f"{price['name']}: {price['provider']} ({options(price.get('options') or {})})" for price in shown]
     further = [("Further prices", "; ".join(prices))] if prices else []

@@ -404,6 +404,15 @@ def test_stages_without_a_common_price_are_named(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_recipe_without_usual_values_is_told_without_them(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    odd = {**synthetic_recipe, "step": {**synthetic_recipe["step"], "size": "large"}, "budget": None}
+    page = Page(write_report(tmp_path, odd, synthetic_records(3)).read_text(encoding="utf-8"))
+    assert re.search(r"\(policy \w+: ", page.text)
+    assert re.search(r"Budgets\W+not recorded", (tmp_path / "report.md").read_text(encoding="utf-8"))
+
+
 def test_markdown_escape() -> None:
     assert escape("a|b *c* <d>\n# e_f") == r"a\|b \*c\* &lt;d&gt; \# e\_f"
 
