@@ -1,6 +1,6 @@
 # make demo       grow a small network on the embedded digits, under 3 minutes on 2 cores
 # make test       all tests
-# make faults     kills, full disks, broken files and long runs, in full numbers: an hour
+# make faults     kills, full disks, broken files and long runs, in full numbers: about an hour
 # make lint       style, types, import contracts
 # make bench      how fast it is, in minutes on 2 quiet cores: tables in runs/bench
 # make bench-gpu  the same on a CUDA device, at sizes that fill one: tables in runs/bench-gpu

@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def in_full(pytestconfig: pytest.Config) -> bool:
-    """Whether tests/faults tries everything (an hour or two) or a sample of it (with all other tests)."""
+    """Whether tests/faults tries everything (about an hour) or a sample of it (with all other tests)."""
     return bool(pytestconfig.getoption("--faults"))
 
 

@@ -32,6 +32,7 @@ def end() -> None:
 
     linger()
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(0)
 
 
@@ -46,7 +47,9 @@ def warm() -> ForkServerContext:
     # What a growth imports late: a child that starts with it takes a quarter of the time. Missing ones are passed over.
     late = ["torch.export", "torch._dynamo", "torch._inductor.config", "torch.onnx._internal.exporter._core"]
     late += ["torch.distributed.tensor", "onnxscript", "onnxruntime"]
-    context.set_forkserver_preload(["faulty_runs", "growth_runs", "sklearn.datasets", "cvxpy", "highspy", *late])
+    # Modules of tests are not found there.
+    ours = ["energysplit.cli.app", "energysplit.growth", "energysplit.experiment.runner"]
+    context.set_forkserver_preload([*ours, "sklearn.datasets", "cvxpy", "highspy", *late])
     return context
 
 
@@ -60,8 +63,11 @@ def launched(arguments: Sequence[str], processes: int) -> list[Ended]:
         for rank in range(processes):
             many = {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
             many |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            said = Path(folder) / str(rank)
-            child = context.Process(target=_python, args=(arguments, many if processes > 1 else {}, said))
+            variables = environment(**(many if processes > 1 else {}))
+            said = [Path(folder) / f"{rank}.{which}" for which in ("out", "err")]
+            for file in said:
+                file.touch()
+            child = context.Process(target=_python, args=(arguments, variables, said))
             child.start()
             children.append((child, said))
         try:
@@ -71,18 +77,18 @@ def launched(arguments: Sequence[str], processes: int) -> list[Ended]:
         finally:
             for child, _ in children:
                 child.kill()
-        return [
-            Ended(child.exitcode, *(said.with_suffix(which).read_text() for which in (".out", ".err")))
-            for child, said in children
-        ]
+                child.join()
+        return [Ended(child.exitcode, *(file.read_text() for file in said)) for child, said in children]
 
 
-def _python(arguments: Sequence[str], environment: dict[str, str], said: Path) -> None:
+def _python(arguments: Sequence[str], variables: dict[str, str], said: Sequence[Path]) -> None:
     """This process becomes Python with these arguments, its output in files."""
-    for descriptor, which in ((1, ".out"), (2, ".err")):
-        os.dup2(os.open(said.with_suffix(which), os.O_WRONLY | os.O_CREAT), descriptor)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    os.environ.update(environment)
+    assert "energysplit.growth" in sys.modules, "what was to be imported in advance was not"
+    for descriptor, file in zip((1, 2), said, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY), descriptor)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    os.environ.update(variables)
     how, what, *sys.argv[1:] = arguments
     try:
         if how == "-m":

@@ -11,20 +11,32 @@ if TYPE_CHECKING:
     from energysplit.graph import Network
 
 
+def check_grown(run: Path) -> None:
+    """Refuse a folder that holds no finished stage.
+
+    Raises:
+        RunError: there is no such folder, or it holds none.
+    """
+    from energysplit.recipe.saved import stage_folders
+
+    if not run.is_dir():
+        raise RunError(f"{run}: no such run folder; expected a folder that `energysplit grow` wrote")
+    if not stage_folders(run):
+        raise RunError(f"{run}: no finished stage in {run / 'stages'}; expected a folder that `energysplit grow` wrote")
+
+
 def last_stage(run: Path) -> Path:
-    """The folder of the last stage that holds a checkpoint.
+    """The folder of the last finished stage.
 
     Raises:
         RunError: there is no such folder, it holds no finished stage, or the last one lost its network.
     """
-    if not run.is_dir():
-        raise RunError(f"{run}: no such run folder; expected a folder that `energysplit grow` wrote")
-    stages = {int(path.parent.name): path.parent for path in run.glob("stages/*/*") if path.parent.name.isdecimal()}
-    if not stages:
-        raise RunError(f"{run}: no finished stage in {run / 'stages'}; expected a folder that `energysplit grow` wrote")
+    from energysplit.recipe.saved import stage_folders
+
+    check_grown(run)
+    stages = stage_folders(run)
     last = stages[max(stages)]
-    # A stage appears whole: what is missing was lost, and the stage before it is not the one asked for.
-    if not (last / "network.json").is_file():
+    if not (last / "network.json").is_file():  # the stage before it is not the one that is asked for
         raise RunError(f"{last / 'network.json'} is missing; `energysplit grow` with --resume trains that stage again")
     return last
 

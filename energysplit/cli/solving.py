@@ -60,7 +60,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse a cost table of a
 
 def saved_stage(run: Path, number: int | None, allow_code: bool) -> SavedStage:
     """The stage a command is about, after what can be refused without torch."""
-    run_folder.last_stage(run)
+    run_folder.check_grown(run)
     if not allow_code:
         run_folder.check_code(run)
     resolved = run_folder.recipe(run)

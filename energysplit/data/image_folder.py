@@ -31,8 +31,8 @@ _RESIZE = 256 / 224
 # What the names of the files promise. Pillow looks into the content, and knows formats that start other programs.
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
-_LARGE = 64 * 2**20
-"""Bytes of a photograph of 22 megapixels."""
+# Bytes of a photograph of 22 megapixels.
+_PHOTOGRAPH = 64 * 2**20
 
 
 class FolderSplit(Split):
@@ -138,9 +138,9 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
 
 
 def _room() -> bool:
-    """Whether there is memory for a large image: then a file that asked for more is damaged."""
+    """Whether there is memory for an ordinary photograph: then it is the file that asks for too much."""
     try:
-        return bool(bytearray(_LARGE))
+        return bool(bytearray(_PHOTOGRAPH))
     except MemoryError:
         return False
 

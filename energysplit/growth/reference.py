@@ -162,6 +162,7 @@ def _recipe(run: Path, there: bool, said: str) -> dict[str, Any]:
 
     Raises:
         RunError: there is none that can be read.
+        OSError: the disk refuses it.
     """
     if not there:
         raise RunError(

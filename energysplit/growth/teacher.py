@@ -19,7 +19,7 @@ from energysplit.graph import Network
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of, write_text
 from energysplit.plain_data import read_json
-from energysplit.recipe.saved import run_of_stage, saved_recipe
+from energysplit.recipe.saved import run_of_stage, saved_recipe, stage_folders
 from energysplit.recipe.schema import TeacherRecipe
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
@@ -83,11 +83,7 @@ def _checkpoint(run: Path) -> Path:
     """The folder of the checkpoint that `train.teacher.run` means."""
     if (run / checkpoint.NETWORK_FILE).exists():
         return run
-    stages = {
-        int(path.parent.name): path.parent
-        for path in run.glob(f"stages/*/{checkpoint.NETWORK_FILE}")
-        if path.parent.name.isdecimal()
-    }
+    stages = stage_folders(run)
     if not stages:
         what = "has no finished stage and is no checkpoint" if run.is_dir() else "does not exist"
         raise CheckpointError(

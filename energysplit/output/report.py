@@ -41,7 +41,7 @@ def write_report(
         `run_dir / "report.html"`.
 
     Raises:
-        InputError: the journal has no line, or its stages have no price in common.
+        InputError: the journal has no line, or its stages do not have the same prices.
     """
     # Matplotlib comes with these: not before there is something to draw.
     from energysplit.output.figure_style import to_png, to_svg
@@ -58,9 +58,10 @@ def write_report(
     if environment is None:
         damaged = f" ({ENVIRONMENT_FILE} can't be read)" if (run_dir / ENVIRONMENT_FILE).exists() else ""
         environment, title = this_environment(), f"Versions and machine this report was written with{damaged}"
-    shown = next(iter(records[0].prices), None)
-    if shown is None or any(shown not in record.prices for record in records):
-        raise InputError(f"{run_dir / JOURNAL_FILE}: its stages have no price in common; run the recipe again")
+    names = list(records[0].prices)
+    odd = [record.stage for record in records if not names or record.prices.keys() != records[0].prices.keys()]
+    if odd:
+        raise InputError(f"{run_dir / JOURNAL_FILE}: stage {odd[0]} has other prices than stage 0, or none")
     document = report_document(recipe, records, parity, environment, title, _measured(run_dir, records[-1]), changes)
     with atomic_folder(run_dir / "figures") as figures:
         for picture in document.pictures():
@@ -68,7 +69,7 @@ def write_report(
         # `energysplit frontier` drew these; each says which stage it is of.
         for kept in (run_dir / "figures").glob(FRONTIER_FILES):
             write_bytes(figures / kept.name, kept.read_bytes())
-        picture_of_growth = growth_picture(records, shown)
+        picture_of_growth = growth_picture(records, names[0])
         write_text(figures / "growth.svg", to_svg(picture_of_growth))
         write_bytes(figures / "growth.png", to_png(picture_of_growth))
     write_text(run_dir / "report.md", to_markdown(document))

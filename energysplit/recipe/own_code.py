@@ -39,7 +39,7 @@ def check_code(tree: Mapping[str, Any], origin: Callable[[Key], Path | None]) ->
         try:
             named = list(_named({"model": saved_recipe(run).get("model")}))
         except RunError:
-            continue  # nothing is built by a recipe that can't be read
+            continue  # nothing is built by a recipe that is missing or damaged; what the disk refuses ends the command
         for key, name in named:
             _check(run / RECIPE_FILE, ".".join(map(str, key)), name)
 

@@ -26,6 +26,11 @@ def run_of_stage(folder: Path) -> Path | None:
     return folder.parents[1] if folder.parent.name == "stages" else None
 
 
+def stage_folders(run: Path) -> dict[int, Path]:
+    """The folder of each finished stage of a run, by number. Stages appear whole: what one lacks was lost."""
+    return {int(path.parent.name): path.parent for path in run.glob("stages/*/*") if path.parent.name.isdecimal()}
+
+
 def saved_recipe(run: Path) -> dict[str, Any]:
     """The resolved recipe a run folder holds.
 

@@ -205,6 +205,11 @@ def test_a_run_is_priced_from_its_last_stage(tmp_path):
     text = _price(str(run))
     assert f"run {run}, stage 10, image 1 x 4 x 4" in text
     assert _rows(text)["params"] == f"{16 * 7 + 7 + 7 * 10 + 10} parameters, counted"
+    lost = run / "stages" / "10" / "network.json"
+    lost.unlink()
+    result = CliRunner().invoke(app, ["price", str(run)])
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {lost} is missing; `energysplit grow` with --resume trains that stage again\n"
 
 
 def test_image_changes_the_price_of_a_model():

@@ -193,7 +193,7 @@ def test_a_damaged_image_is_named(folder_root, tmp_path, workers):
     ],
 )
 def test_no_image_is_blamed_for_the_machine(folder_root, monkeypatch, error, raised, message):
-    monkeypatch.setattr(image_folder, "_LARGE", 2**62)  # no memory has it
+    monkeypatch.setattr(image_folder, "_PHOTOGRAPH", 2**62)  # no memory has it
 
     def fail(*_, **__):
         raise error

@@ -109,7 +109,7 @@ def parity() -> OnnxParity:
 @pytest.fixture(autouse=True)
 def _drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a report's time; drawn are those that a test looks at."""
-    if request.function not in LOOK_AT_FIGURES:
+    if request.node.get_closest_marker("draws") is None:
         monkeypatch.setattr("energysplit.output.figure_style._save_svg", lambda *_: "<svg></svg>")
         monkeypatch.setattr("energysplit.output.figure_style.to_png", lambda *_, **__: b"")
 
@@ -120,6 +120,7 @@ def test_numbers_doctests() -> None:
     assert found.failed == 0
 
 
+@pytest.mark.draws
 def test_report_holds_every_number(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], parity: OnnxParity
 ) -> None:
@@ -273,6 +274,7 @@ def test_prices_have_their_units(
     assert "peak_memory" not in page.text
 
 
+@pytest.mark.draws
 def test_html_loads_nothing(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], parity: OnnxParity
 ) -> None:
@@ -301,6 +303,7 @@ def test_markdown_tables_agree_with_the_page(
         assert table[2:] == page[1:]
 
 
+@pytest.mark.draws
 def test_figures_are_beside_the_markdown(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
 ) -> None:
@@ -313,6 +316,7 @@ def test_figures_are_beside_the_markdown(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "report.html", "report.md"]
 
 
+@pytest.mark.draws
 def test_hostile_names_are_shown_not_run(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
 ) -> None:
@@ -339,6 +343,7 @@ def test_hostile_names_are_shown_not_run(
     assert (tmp_path / "figures" / "accuracy----my--Cost-.svg").is_file()
 
 
+@pytest.mark.draws
 def test_a_run_without_growth(tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]) -> None:
     records = synthetic_records(stages=1, tested=False)
     page = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8"))
@@ -362,6 +367,7 @@ def test_curvature_of_the_paper_is_not_called_exact(
     assert "becomes exact" not in page.text
 
 
+@pytest.mark.draws
 def test_numbers_that_are_not_finite_are_said_so(
     tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
 ) -> None:
@@ -393,14 +399,17 @@ def test_an_empty_journal_writes_nothing(tmp_path: Path, synthetic_recipe: dict[
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stages_without_a_common_price_are_named(
-    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("lost", ["all", "macs", "params"])
+def test_stages_without_the_same_prices_are_named(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any], stage: int, lost: str
 ) -> None:
     records = synthetic_records(2)
-    for stage in (0, 1):
-        wrong = [record.model_copy(update={"prices": {}}) if record.stage == stage else record for record in records]
-        with pytest.raises(InputError, match=r"journal\.jsonl: its stages have no price in common"):
-            write_report(tmp_path, synthetic_recipe, wrong)
+    assert {"macs", "params"} <= records[0].prices.keys()
+    left = {name: price for name, price in records[stage].prices.items() if lost not in ("all", name)}
+    records[stage] = records[stage].model_copy(update={"prices": left})
+    with pytest.raises(InputError, match=r"journal\.jsonl: stage \d has other prices than stage 0, or none"):
+        write_report(tmp_path, synthetic_recipe, records)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -502,11 +511,3 @@ def test_the_device_and_options_of_budgets_are_told(
     page = Page(write_report(tmp_path, recipe, synthetic_records()).read_text(encoding="utf-8"))
     assert "profile = gap9, strict = no" in page.text
     assert "Energy (precision = int8) at most 0.002, in all" in page.text
-
-
-LOOK_AT_FIGURES = (
-    test_report_holds_every_number,
-    test_html_loads_nothing,
-    test_figures_are_beside_the_markdown,
-    test_hostile_names_are_shown_not_run,
-)
