@@ -129,7 +129,7 @@ def test_refusals(tmp_path: Path) -> None:
     stderr = _experiment(path, "--runs", tmp_path / "file", code=2)[1]
     assert "can't be written: Not a directory; choose other folders with --runs" in stderr
     path.write_text(path.read_text().replace("Top k (vanilla)", "n" * 300))
-    assert "a shorter name of a method" in _experiment(path, "--runs", tmp_path / "runs", code=2)[1]
+    assert "expected a name of 100 characters or fewer" in _experiment(path, "--runs", tmp_path / "runs", code=2)[1]
 
 
 def test_a_reader_that_leaves_early_is_no_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
