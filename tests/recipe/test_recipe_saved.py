@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import growth_runs
 import pytest
 
 from energysplit.errors import RunError
 from energysplit.recipe.saved import recipe_text, saved_changes, saved_recipe
+from energysplit.recipe.schema import Recipe, Section
 
 
 @pytest.mark.parametrize(
@@ -41,4 +43,21 @@ def test_another_shape_is_named(tmp_path, wrong, expected):
 def test_no_table_at_all(tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps([1]))
     with pytest.raises(RunError, match="expected a table of recipe keys"):
+        saved_recipe(tmp_path)
+
+
+def sections():
+    """Every table of keys that a recipe has, and the lists of them."""
+    found = []
+    for name, field in Recipe.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))  # BaselineRecipe | None has two
+        if any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", sections())
+def test_every_section_must_have_its_shape(tmp_path, name):
+    (tmp_path / "recipe.json").write_text(recipe_text({**growth_runs.tiny().resolved(), name: "text"}))
+    with pytest.raises(RunError, match=f"expected a (table of keys|list of tables) as '{name}'"):
         saved_recipe(tmp_path)
