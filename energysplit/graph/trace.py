@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from energysplit.errors import InputError, UnsupportedModel
 from energysplit.graph.gates import gates
@@ -73,9 +72,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
             other, constants = _symbolic(model)
             trained = _differ(graph, other)
             if trained:
-                _walk_training(
-                    Walk(model, labels, constants, FakeTensorMode(allow_non_fake_inputs=True)), other, example_input
-                )
+                _walk_training(Walk(model, labels, constants, training=True), other, example_input)
         net = _network(model, example_input, labels, walk)
         reasons = trial(net, trained)
     for name, reason in reasons.items():
@@ -85,10 +82,11 @@ def trace(model: nn.Module, example_input: Tensor) -> Network:
 
 
 def _walk_training(walk: Walk, graph: fx.Graph, example: Tensor) -> None:
-    """Follow the training-mode trace; batch norm's counters, which even fake tensors move, are put back."""
+    """Follow the training-mode trace; batch norms' statistics and the state of chance are put back."""
     before = [(buffer, buffer.clone()) for buffer in walk.model.buffers()]
     try:
-        walk.run(graph, example)
+        with torch.random.fork_rng():
+            walk.run(graph, example)
     except RuntimeError as error:
         raise InputError(
             f"{type(walk.model).__name__} runs on an example input of shape {tuple(example.shape)} in eval mode, but "

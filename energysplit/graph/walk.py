@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from energysplit.errors import UnsupportedModel
@@ -47,19 +46,14 @@ class Visit:
 
 @dataclass
 class Walk:
-    """One run of a trace. fake: for training mode, where sizes matter and nothing may be computed or changed."""
+    """One run of a trace. training: whether the model is in training mode; only its sizes matter then."""
 
     model: nn.Module
     labels: Labels
     constants: dict[str, Tensor]
-    fake: FakeTensorMode | None = None
+    training: bool = False
     visits: list[Visit] = field(default_factory=list)
     output: Any = None
-
-    @property
-    def training(self) -> bool:
-        """Whether this is training mode."""
-        return self.fake is not None
 
     def run(self, graph: fx.Graph, example: Tensor) -> Walk:
         """Visit every operation; the output's channels are frozen."""
@@ -149,16 +143,14 @@ class Walk:
     ) -> tuple[Any, int]:
         """The result, and the multiply-accumulates if they are counted."""
         operations = counting() if counted and not self.training else nullcontext()
-        with self.fake or nullcontext(), operations as counter:
+        with operations as counter:
             result = _result(node, module, args, kwargs)
         return result, 0 if counter is None else counter.get_total_flops() // (2 * self.images)
 
     def _input(self, node: fx.Node, example: Tensor) -> Any:
         if not any(visit.node.op == "placeholder" for visit in self.visits):
-            if self.fake is None:
-                return example.clone()
-            # Batch norm asks for more than one image.
-            return self.fake.from_tensor(torch.cat([example, example]) if len(example) == 1 else example)
+            # In training mode batch norm asks for more than one image.
+            return torch.cat([example, example]) if self.training and len(example) == 1 else example.clone()
         if not node.args:
             raise UnsupportedModel(f"input {node.name!r}: the model takes several inputs; one tensor is expected")
         return node.args[0]
