@@ -8,6 +8,10 @@ by e^2/2 (A lambda_low + B lambda_high) with A, B the sums of w_i a_i^2 and w_i 
 With positive shares only A = 1 and B = 0 (S2D, Liu et al. 2019, arXiv 1910.02366). With signed shares of total size
 c = "mass", P = (c + 1) / 2 of them positive and N = (c - 1) / 2 negative, both ends of the spectrum pay (S3D, Wu et al.
 2020, arXiv 2003.10392).
+
+A fresh neuron is a copy too: the old neuron keeps all of its outgoing weights, and the copy, whose rows move, begins
+with none. So the function is kept at every step, and A = B = 0: what it brings is of first order in the outgoing
+weights that training gives it (`energysplit.splitting.fresh`).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from types import MappingProxyType
 from energysplit.errors import InputError
 
 PAIR = "pair"
+FRESH = "fresh"
 
 MOST_MASS = 1000.0
 """Copies of a larger mass cancel to rounding in float32."""
@@ -75,6 +80,15 @@ def kinds(mass: float = 1.0) -> Mapping[str, Kind]:
             "neuron's shares together; 1 for positive shares only"
         )
     return _kinds(float(mass))
+
+
+def every_kind(mass: float = 1.0) -> Mapping[str, Kind]:
+    """The kinds of split there are for a mass, and the fresh neuron, which is chosen by an index of its own.
+
+    Raises:
+        InputError: see `kinds`.
+    """
+    return MappingProxyType({**kinds(mass), FRESH: Kind(FRESH, (Copy(1.0), Copy(0.0, low=1.0)))})
 
 
 @lru_cache(maxsize=16)

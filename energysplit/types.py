@@ -187,6 +187,9 @@ class SplitIndex:
         was found on none.
     sweeps: the solver's cost in passes over its whole sample.
     upper: the other end of the spectrum, with the largest eigenvalue as its `value`; None unless splits may be signed.
+    kind: what is grown by it (`energysplit.kinds`): a "pair" of copies, or a "fresh" neuron beside the old one. Of the
+        latter, value is the loss change of outgoing weights as long as the group's, to first order, and direction the
+        whole move to the fresh neuron's rows, for a step of 1.
     """
 
     value: Float[Tensor, " neurons"]
@@ -200,6 +203,7 @@ class SplitIndex:
     sweeps: float = float("nan")
     outgoing: dict[str, Tensor] = field(default_factory=dict)
     upper: SplitIndex | None = None
+    kind: str = "pair"
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,7 @@ class Allocation:
     grown network. limit: budget name -> absolute limit. gap: relative distance of `predicted_gain` to the bound of the
     linear relaxation with prices taken around this allocation. shadow_price: budget name -> gain that one more unit of
     budget would buy at the relaxation. Both are NaN where no gain was sought. mass, kinds: of signed splits, the mass,
-    and group -> neuron -> kind of its split (`energysplit.kinds`); with mass 1 `kinds` is empty.
+    and group -> neuron -> kind of its split (`energysplit.kinds`), of fresh neurons too; empty where all are pairs.
     """
 
     split: dict[str, list[int]]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energysplit.errors import InputError
-from energysplit.kinds import PAIR, kinds
+from energysplit.kinds import kinds
 from energysplit.types import SplitIndex
 
 
@@ -81,13 +81,13 @@ def offer(name: str, index: SplitIndex, channels: int, *, mass: float = 1.0, ris
     unknown = int(np.sum(~known))
     unsure = int(np.sum(known & (low + high == 0) & (paying(0.0).sum(0) > 0)))
     if mass <= 1:
-        return _pairs(low, unknown, unsure)
+        return _alike(low, index.kind, unknown, unsure)
     listed = tuple(found for neuron in range(channels) if (found := _options(neuron, low[neuron], high[neuron], mass)))
     return _signed(listed, unknown, unsure)
 
 
 def offer_in_order(name: str, index: SplitIndex, channels: int, order: Sequence[int]) -> Offer:
-    """What a group offers if its neurons are split in an order that is given, whatever they bring; plain pairs.
+    """What a group offers if its neurons are split in an order that is given, whatever they bring; one channel each.
 
     Args:
         name: of the group, for messages.
@@ -103,7 +103,7 @@ def offer_in_order(name: str, index: SplitIndex, channels: int, order: Sequence[
         raise InputError(f"index of group {name!r} has {len(values)} values, but the group has {channels} neurons")
     gain = np.concatenate([[0.0], np.cumsum(-values[list(order)])])
     unknown = int(np.sum(~np.isfinite(values)))
-    return Offer(gain, unknown, 0, lambda count: dict.fromkeys(order[:count], PAIR))
+    return Offer(gain, unknown, 0, lambda count: dict.fromkeys(order[:count], index.kind))
 
 
 def _paying(name: str, index: SplitIndex, channels: int, risk: float, sign: float) -> NDArray[np.float64]:
@@ -142,12 +142,12 @@ def _options(neuron: int, low: float, high: float, mass: float) -> tuple[Option,
     return tuple(best)
 
 
-def _pairs(low: NDArray[np.float64], unknown: int, unsure: int) -> Offer:
-    """Plain pairs, the best indices first."""
+def _alike(low: NDArray[np.float64], kind: str, unknown: int, unsure: int) -> Offer:
+    """One channel more a neuron, all in one way, the best indices first."""
     # Stable: neurons with equal indices keep their order.
     order = np.argsort(-low, kind="stable")[: int(np.sum(low > 0))]
     gain = np.concatenate([[0.0], np.cumsum(low[order])])
-    return Offer(gain, unknown, unsure, lambda count: dict.fromkeys(order[:count].tolist(), PAIR))
+    return Offer(gain, unknown, unsure, lambda count: dict.fromkeys(order[:count].tolist(), kind))
 
 
 def _signed(listed: Sequence[tuple[Option, ...]], unknown: int, unsure: int) -> Offer:

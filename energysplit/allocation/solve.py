@@ -13,6 +13,7 @@ from energysplit.allocation.search import Found, gap_to, relaxation_at, search_l
 from energysplit.allocation.status import status
 from energysplit.allocation.verify import check
 from energysplit.errors import InputError, nearest
+from energysplit.kinds import PAIR
 from energysplit.types import Allocation, Budget, GroupBound, Priceable, SplitIndex
 
 SEEKING = ("milp", "lp", "greedy", "top_k")
@@ -160,7 +161,7 @@ def _allocation(
         status=text,
         method=method,
         rounds=found.rounds,
-        kinds=bought if problem.mass > 1 else {},
+        kinds=bought if problem.mass > 1 or any(set(each.values()) != {PAIR} for each in bought.values()) else {},
         mass=problem.mass,
     )
 

@@ -6,6 +6,7 @@ from energysplit.allocation.exhaustive import choices
 from energysplit.allocation.problem import Blocks, Problem
 from energysplit.allocation.search import Found
 from energysplit.costs import amount
+from energysplit.kinds import FRESH
 
 
 def status(problem: Problem, found: Found, how: str) -> str:
@@ -22,7 +23,8 @@ def status(problem: Problem, found: Found, how: str) -> str:
     used = prices_in_words(problem, blocks)
     multiple = " or ".join(str(number) for number in sorted(set(problem.multiples.values())))
     step = "neuron" if multiple == "1" else f"block up to a multiple of {multiple}"
-    neurons = sum(len(kinds) for kinds in problem.bought(blocks).values())
+    bought = problem.bought(blocks)
+    neurons = sum(len(kinds) for kinds in bought.values())
     if neurons == 0:
         return (
             f"Nothing fits: splitting one more {step} of any group would exceed a budget ({used}).{_left_out(problem)}"
@@ -34,8 +36,10 @@ def status(problem: Problem, found: Found, how: str) -> str:
         rest = f"no further {step} fits"
     if found.all_tried:
         how += f", the best of all {choices(problem):,} choices"
+    fresh = any(FRESH in kinds.values() for kinds in bought.values())
+    to_be = "to get a fresh one beside them" if fresh else "to be split"
     return (
-        f"{counted(neurons, 'neuron')} of {counted(groups, 'group')} to be split, {used}; {rest}; {how}."
+        f"{counted(neurons, 'neuron')} of {counted(groups, 'group')} {to_be}, {used}; {rest}; {how}."
         f"{_left_out(problem)}"
     )
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from energysplit.errors import InputError, nearest
-from energysplit.kinds import PAIR, Copy, kinds
+from energysplit.kinds import PAIR, Copy, every_kind, kinds
 
 End = Literal["low", "high"]
 """The end of a spectrum: of its smallest or of its largest eigenvalue."""
@@ -86,7 +86,7 @@ def _copies(group: str, channel: int, name: str, mass: float) -> tuple[Copy, ...
     Raises:
         InputError: there is no such kind at this mass.
     """
-    known = kinds(mass)
+    known = every_kind(mass)
     if name in known:
         return known[name].copies
     if name in kinds(2.0):

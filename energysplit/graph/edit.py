@@ -118,13 +118,17 @@ def shapes_at(net: Network, widths: Mapping[str, int]) -> dict[str, torch.Size]:
 
 
 def carried(
-    net: Network, maps: Mapping[str, ChannelMap], states: Mapping[str, Tensor], factor: Callable[[Tensor], Tensor]
+    net: Network,
+    maps: Mapping[str, ChannelMap],
+    states: Mapping[str, Tensor],
+    factor: Callable[[Tensor], Tensor],
+    columns: Callable[[Tensor], Tensor] = torch.ones_like,
 ) -> dict[str, Tensor]:
     """Parameter name -> a tensor shaped like it, carried through a split.
 
-    Copies along producers' and followers' dimensions are multiplied by `factor(share)`, columns of consumers are
-    copied as they are: with the share itself, that is how gradients of the split network follow from those before, and
-    with its square how their squares do.
+    Copies along producers' and followers' dimensions are multiplied by `factor(share)`, columns of consumers by
+    `columns(share)`, which leaves them as they are: with the share itself as the factor, that is how gradients of the
+    split network follow from those before, and with its square how their squares do.
     """
     found = _dimensions(net, maps)
     carried = {}
@@ -132,8 +136,8 @@ def carried(
         dimensions = found.get(name, {})
         state = _gathered(state, dimensions)
         for dim, dimension in dimensions.items():
-            if dimension.role is not Role.CONSUMER:
-                state = state * _along(factor(dimension.share), dim, state)
+            of_copy = columns if dimension.role is Role.CONSUMER else factor
+            state = state * _along(of_copy(dimension.share), dim, state)
         carried[name] = state
     return carried
 

@@ -9,6 +9,7 @@ from energysplit.allocation.bounds import ceilings
 from energysplit.graph import Network
 from energysplit.growth.alignment import multiples
 from energysplit.growth.priced import Priced
+from energysplit.kinds import FRESH
 from energysplit.recipe import Recipe
 from energysplit.splitting.shrinkage import shrunk
 from energysplit.surgery import group_norms
@@ -57,7 +58,10 @@ def recipe_bounds(recipe: Recipe) -> dict[str, GroupBound]:
 
 
 def _weights(recipe: Recipe, net: Network, groups: Iterable[str]) -> dict[str, float]:
-    """Factor of each group's gains: a step e changes the loss by e^2/2 per index, and steps may follow the norms."""
-    if recipe.step.policy == "fixed":
+    """Factor of each group's gains: a step e changes the loss by e^2/2 per index, and steps may follow the norms.
+
+    Values of fresh neurons are relative to their group's outgoing weights already.
+    """
+    if recipe.step.policy == "fixed" or recipe.index.method == FRESH:
         return dict.fromkeys(groups, 1.0)
     return {name: norm**2 for name, norm in group_norms(net, list(groups)).items()}

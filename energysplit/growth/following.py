@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from energysplit.growth import baselines, stage
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup
+from energysplit.kinds import FRESH
 from energysplit.progress import Progress
-from energysplit.types import GrowthRecord, ReplacementRecord, SplitIndex, SplitRecord
+from energysplit.types import GrowthRecord, ReplacementRecord, SplitIndex, SplitRecord, StepRecord
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,28 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
             seconds=grown.seconds,
             fresh=searched,
         )
-    step = grown.record.step
     split = Following(
         after=grown.after,
         growth=grown.record,
         index=grown.index,
         seconds=grown.seconds,
-        said=f"split; loss change on held-out images predicted {step.predicted_change:+.4g}, realised "
-        f"{step.realised_change:+.4g} at this step ({step.policy}); at a small step "
-        f"{step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}",
+        said=_said(grown.record.step),
     )
     if not searched or trained.stage + 1 < setup.recipe.growth.stages:
         return split
     assert grown.after is not None
     return replace(split, after=_afresh(setup, grown.after, trained.stage + 1), fresh=True)
+
+
+def _said(step: StepRecord) -> str:
+    """What a step did, in words."""
+    if step.policy == FRESH:
+        return f"fresh neurons added, which nothing reads yet; the loss on held-out images: {step.realised_change:+.4g}"
+    return (
+        f"split; loss change on held-out images predicted {step.predicted_change:+.4g}, realised "
+        f"{step.realised_change:+.4g} at this step ({step.policy}); at a small step "
+        f"{step.small_predicted_change:+.4g} and {step.small_realised_change:+.4g}"
+    )
 
 
 def again(

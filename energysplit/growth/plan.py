@@ -17,6 +17,7 @@ from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.baselines.plan import BaselinePlan, plan_of, warnings_of
 from energysplit.growth.setup import Setup, layout, prepare
 from energysplit.growth.teacher import Teacher
+from energysplit.kinds import FRESH
 from energysplit.recipe import GrowthRecipe, Recipe
 from energysplit.splitting import lobpcg, rmsprop
 from energysplit.types import Cost, GroupBound, SplitGroup
@@ -131,6 +132,8 @@ def _sweeps(recipe: Recipe, seed: Network) -> int:
         return max((dims for _, dims in layout(recipe, seed).shapes.values()), default=0)
     if recipe.index.method == "random":
         return 0
+    if recipe.index.method == FRESH:
+        return 1
     return recipe.index.sweeps or (lobpcg if recipe.index.method == "lobpcg" else rmsprop).SWEEPS
 
 

@@ -14,7 +14,7 @@ from energysplit.costs import NetworkPricer
 from energysplit.errors import CheckpointError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
-from energysplit.kinds import kinds
+from energysplit.kinds import FRESH, every_kind
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of
 from energysplit.output.indices import INDEX_FILE, check_index, load_index
@@ -50,11 +50,14 @@ class SavedStage:
         return NetworkPricer(self.net, provider).price(self.seed_widths)
 
     def loss_change(self, gain: float) -> float | None:
-        """What a predicted gain is as a loss change at the recipe's step; None where the step is searched for.
+        """What a predicted gain is as a loss change at the recipe's step; None where that can't be said.
 
-        A step e changes the loss by -e^2/2 times the gain, whose weights hold what groups' steps differ by.
+        A step e changes the loss by -e^2/2 times the gain, whose weights hold what groups' steps differ by. Where the
+        step is searched for it is not known, and fresh neurons change no loss before they are trained.
         """
         step = self.recipe.step
+        if self.recipe.index.method == FRESH:
+            return None
         return -(step.size**2) / 2 * gain if step.policy in ("fixed", "relative") else None
 
 
@@ -110,7 +113,7 @@ def added(bought: Allocation | AllocationRecord, group: str) -> int:
     """Channels that a purchase adds to a group."""
     if not bought.kinds:
         return len(bought.split.get(group, ()))
-    known = kinds(bought.mass)
+    known = every_kind(bought.mass)
     return sum(known[kind].added for kind in bought.kinds.get(group, {}).values())
 
 

@@ -24,6 +24,7 @@ from energysplit.growth.given_sizes import given_sizes, place_seed
 from energysplit.growth.priced import Priced, priced
 from energysplit.growth.reference import Reference
 from energysplit.growth.teacher import Teacher, load_teacher
+from energysplit.kinds import FRESH
 from energysplit.output import tensorboard
 from energysplit.recipe import Recipe
 from energysplit.splitting import exact, rmsprop
@@ -245,6 +246,8 @@ def _seed(recipe: Recipe, splits: data.Splits) -> Network:
 def layout(recipe: Recipe, net: Network) -> Layout:
     """What directions of this recipe's indices are made of; the groups that have none are left out."""
     index = recipe.index
+    if index.method == FRESH:
+        return Layout(net, [name for name, group in net.groups.items() if group.splittable], outgoing=False)
     taking_part = {name for segment in segments(net, index.curvature, index.linear) for name in segment.groups}
     return Layout(net, [name for name in net.groups if name in taking_part], index.linear == "outgoing")
 

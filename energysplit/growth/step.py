@@ -11,7 +11,7 @@ from energysplit.errors import CheckFailed
 from energysplit.graph import Network
 from energysplit.graph.trace import evaluating
 from energysplit.growth.setup import Setup
-from energysplit.kinds import PAIR, kinds
+from energysplit.kinds import FRESH, PAIR, every_kind
 from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
@@ -63,6 +63,8 @@ def take_step(
         return _mean_loss(network, held_out, setup.loss, setup.share, setup.recipe.index.statistics)
 
     before = loss(net)
+    if any(index[name].kind == FRESH for name in chosen):
+        return _kept(index, chosen, before, loss(after(1.0)), error, tolerance)
     choice = choose_step(
         net,
         list(chosen),
@@ -90,6 +92,32 @@ def take_step(
         function_tolerance=tolerance,
     )
     return record, every[1]
+
+
+def _kept(
+    index: Mapping[str, SplitIndex], chosen: Chosen, before: float, after: float, error: float, tolerance: float
+) -> tuple[StepRecord, float]:
+    """The step of fresh neurons, which leaves the loss as it is: rows are drawn anew, and nothing reads them yet.
+
+    Standard errors of different neurons' values are taken for independent.
+    """
+    record = StepRecord(
+        policy=FRESH,
+        size=dict.fromkeys(chosen, 1.0),
+        loss_before=before,
+        predicted_change=0.0,
+        predicted_stderr=0.0,
+        realised_change=after - before,
+        small_predicted_change=0.0,
+        small_realised_change=after - before,
+        function_error=error,
+        function_tolerance=tolerance,
+    )
+    errors = [each.stderr for each in index.values()]
+    if any(each is None for each in errors):  # of a single batch
+        return record, float("nan")
+    known = torch.cat([each for each in errors if each is not None])
+    return record, float(known[known.isfinite()].square().sum().sqrt())
 
 
 def directions(index: Mapping[str, SplitIndex], chosen: Chosen) -> dict[str, SplitIndex]:
@@ -152,7 +180,7 @@ def _weights(
 
     The second holds only groups of which a neuron moves along the largest.
     """
-    known = kinds(allocation.mass)
+    known = every_kind(allocation.mass)
     low: dict[str, Tensor] = {}
     high: dict[str, Tensor] = {}
     for name, channels in allocation.chosen.items():

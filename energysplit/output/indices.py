@@ -10,6 +10,7 @@ from torch import Tensor
 
 from energysplit.errors import CheckpointError, nearest
 from energysplit.graph import Network
+from energysplit.kinds import FRESH, PAIR
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.types import SplitIndex
 
@@ -101,6 +102,8 @@ def _written(tensors: dict[str, Tensor], name: str, found: SplitIndex) -> dict[s
         "held_out": found.held_out,
         "sweeps": found.sweeps,
     }
+    if found.kind != PAIR:
+        facts["kind"] = found.kind
     if found.upper is not None:
         facts["upper"] = _written(tensors, f"{name}/upper", found.upper)
     return facts
@@ -118,8 +121,21 @@ def _read(tensors: Mapping[str, Tensor], name: str, facts: Mapping[str, Any]) ->
         held_out=bool(facts["held_out"]),
         same_images=tensors.get(f"{name}/same_images"),
         sweeps=float(facts["sweeps"]),
+        kind=_kind(facts),
         upper=_read(tensors, f"{name}/upper", facts["upper"]) if "upper" in facts else None,
     )
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    """What is grown by an index; the file says so where it is no pair.
+
+    Raises:
+        ValueError: it is none of what there is.
+    """
+    kind = facts.get("kind", PAIR)
+    if kind not in (PAIR, FRESH):
+        raise ValueError(f"kind {kind!r}; {PAIR!r} or {FRESH!r} expected")
+    return str(kind)
 
 
 def _by_layer(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from energysplit.kinds import kinds
+from energysplit.kinds import every_kind
 
 _PREFIXES = (
     (1e12, "T"),
@@ -243,7 +243,7 @@ def counted_kinds(found: Iterable[str], mass: float) -> str:
         '2 pair, 1 low_triple, 1 quadruple'
     """
     count = Counter(found)
-    return ", ".join(f"{count[name]} {name}" for name in kinds(mass) if count[name])
+    return ", ".join(f"{count[name]} {name}" for name in every_kind(mass) if count[name])
 
 
 def not_finite(value: float) -> str:

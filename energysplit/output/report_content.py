@@ -34,6 +34,11 @@ _FRESH = (
     "started from random weights, at the widths that growth had found by then (growth.last_weights): what came before "
     "was a search for them."
 )
+_KEPT = (
+    "Fresh neurons begin with outgoing weights of zero, so a growth leaves the function, and the loss, as they were: "
+    "nothing is predicted of it, and what is realised is rounding. What a growth is worth shows in the accuracy after "
+    "the next training."
+)
 _CURVATURE = {
     "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
     "producer": "producer: at the nonlinearity after the producer only, as in Wang et al. 2019; followers ignored",
@@ -201,6 +206,12 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
             "Predicted and realised loss change", (Paragraph("Nothing was split, so nothing was predicted."),)
         )
     worst = max((growth.step for _, growth in grown), key=lambda step: step.function_error)
+    check = (
+        "Each growth was first made with step 0, where it must not change the function: the largest relative change of "
+        f"an output was {worst.function_error:.1e}, {worst.function_tolerance:g} allowed."
+    )
+    if tables.is_fresh(records):
+        return Section("Predicted and realised loss change", (Paragraph(_KEPT), Paragraph(check)))
     picture = Picture(
         "predicted-realised",
         plots.predicted_against_realised(records),
@@ -224,10 +235,6 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
         "hold. The standard error says how much the prediction would vary with other images; it does not cover "
         "these terms. What a growth is worth shows in the accuracy after the next training."
     )
-    check = (
-        "Each growth was first made with step 0, where it must not change the function: the largest relative change of "
-        f"an output was {worst.function_error:.1e}, {worst.function_tolerance:g} allowed."
-    )
     return Section("Predicted and realised loss change", (Gallery((picture,)), Paragraph(text), Paragraph(check)))
 
 
@@ -250,6 +257,11 @@ def _widths(records: Sequence[GrowthRecord]) -> Section:
 
 def _gain(records: Sequence[GrowthRecord]) -> str:
     """What gain is, in this run."""
+    if tables.is_fresh(records):
+        return (
+            "Gain is the sum of the bought values, its sign turned: by how much, to first order, the loss would fall "
+            "if the fresh neurons' outgoing weights became as long as those of their groups, along their gradient."
+        )
     bought = "the bought indices"
     if tables.is_signed(records):
         bought = "what the bought splits count of both ends of their neurons' spectra"
@@ -286,7 +298,7 @@ def _budgets(records: Sequence[GrowthRecord]) -> Section:
     for stage, growth in tables.growths(records):
         facts.append((tables.growth_name(stage), growth.allocation.status))
         if made := tables.kinds_of_split(growth):
-            facts.append((f"{tables.growth_name(stage)}, kinds", f"{made}; mass {growth.allocation.mass:g}"))
+            facts.append((f"{tables.growth_name(stage)}, kinds", made))
         facts += tables.more_of_each(stage, growth)
     return Section("Budgets", (tables.budget_table(records), Paragraph(text), Facts(tuple(facts))))
 
@@ -295,6 +307,8 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
     grown = tables.growths(records)
     if not grown:
         return Section("Splitting indices", (Paragraph("None were computed."),))
+    if tables.is_fresh(records):
+        return _values_of_fresh(records)
     facts = (
         ("Curvature", _all(_CURVATURE.get(growth.index.curvature, growth.index.curvature) for _, growth in grown)),
         ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
@@ -323,6 +337,23 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
         f"{sums}{optimistic} The held-out sum, on other images, is the honest one{chosen}; ± is its standard error."
     )
     return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
+
+
+def _values_of_fresh(records: Sequence[GrowthRecord]) -> Section:
+    grown = tables.growths(records)
+    facts = (
+        ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
+        ("Shrinkage", _all(_SHRINKAGE.get(growth.index.shrinkage, growth.index.shrinkage) for _, growth in grown)),
+    )
+    chosen = "" if any(tables.by_chance(growth) for _, growth in grown) else ", and the one neurons were chosen by"
+    text = (
+        "No neuron was split: what was asked is what a new neuron beside each old one would bring, with rows drawn at "
+        "random. A value is by how much, to first order, the loss changes if that neuron's outgoing weights, zero at "
+        "first, become as long as those of its group, along their gradient; the sums are over all such neurons. On the "
+        "images that the gradient was found on the sum is optimistic. The held-out sum, on other images, is the honest "
+        f"one{chosen}; ± is its standard error."
+    )
+    return Section("What fresh neurons would bring", (Facts(facts), tables.index_table(records), Paragraph(text)))
 
 
 def _times(records: Sequence[GrowthRecord]) -> Section:

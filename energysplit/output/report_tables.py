@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from energysplit.kinds import kinds
+from energysplit.kinds import FRESH, kinds
 from energysplit.output.document import Column, Table
 from energysplit.output.numbers import (
     compact,
@@ -31,7 +31,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
     """What each stage was, how well it did, and the growth out of it; of a baseline its epochs in place of that."""
     providers, baseline = list(records[0].prices), bool(replacements(records))
     of_growth = (
-        Column("Neurons split", "counted"),
+        Column("Fresh neurons" if is_fresh(records) else "Neurons split", "counted"),
         Column("Predicted loss change", "estimated"),
         Column("Realised loss change", "measured"),
         Column("Realised / predicted"),
@@ -126,12 +126,12 @@ def grown_groups(records: Sequence[GrowthRecord]) -> list[str]:
 
 
 def _kinds_by_group(records: Sequence[GrowthRecord]) -> dict[str, str]:
-    """Group -> how many splits of each kind it made in all growths; empty where all are plain pairs."""
+    """Group -> how many splits of each kind it made in all growths; empty where none was signed."""
     found: dict[str, Counter[str]] = {}
     mass = 1.0
     for _, growth in growths(records):
         mass = max(mass, growth.allocation.mass)
-        for group, by_neuron in growth.allocation.kinds.items():
+        for group, by_neuron in growth.allocation.kinds.items() if growth.allocation.mass > 1 else ():
             found.setdefault(group, Counter()).update(by_neuron.values())
     return {group: counted_kinds(count.elements(), mass) for group, count in found.items()}
 
@@ -139,6 +139,11 @@ def _kinds_by_group(records: Sequence[GrowthRecord]) -> dict[str, str]:
 def is_signed(records: Sequence[GrowthRecord]) -> bool:
     """Whether copies could have negative shares in a growth of this run."""
     return any(growth.allocation.mass > 1 for _, growth in growths(records))
+
+
+def is_fresh(records: Sequence[GrowthRecord]) -> bool:
+    """Whether fresh neurons were added in a growth of this run, in place of splits."""
+    return any(growth.index.solver == FRESH for _, growth in growths(records))
 
 
 def copies_of_kinds(records: Sequence[GrowthRecord]) -> str:
@@ -206,9 +211,12 @@ def by_chance(growth: SplitRecord) -> bool:
 
 
 def kinds_of_split(growth: SplitRecord) -> str:
-    """How many splits of each kind a growth made; "" where all are plain pairs."""
+    """How many splits of each kind a growth made, and of what mass; "" where all are alike."""
     bought = growth.allocation
-    return counted_kinds([kind for by_neuron in bought.kinds.values() for kind in by_neuron.values()], bought.mass)
+    if bought.mass == 1:
+        return ""
+    made = counted_kinds([kind for by_neuron in bought.kinds.values() for kind in by_neuron.values()], bought.mass)
+    return f"{made}; mass {bought.mass:g}"
 
 
 def time_table(records: Sequence[GrowthRecord]) -> Table:

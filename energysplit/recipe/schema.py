@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from energysplit.amounts import check_limit, factor
 from energysplit.errors import BudgetError
-from energysplit.kinds import MOST_MASS
+from energysplit.kinds import FRESH, MOST_MASS
 from energysplit.plain_data import NAME
 from energysplit.recipe.baseline import BaselineRecipe
 from energysplit.recipe.section import Positive, Section
@@ -145,8 +145,10 @@ class TrainRecipe(Section):
 class IndexRecipe(Section):
     """How splitting indices are found."""
 
-    method: Literal["lobpcg", "rmsprop", "exact", "random"] = Field(
-        default="lobpcg", description="the eigen-solver; random: directions by chance, to compare with"
+    method: Literal["lobpcg", "rmsprop", "exact", "random", "fresh"] = Field(
+        default="lobpcg",
+        description="the eigen-solver; random: directions by chance, to compare with; fresh: no neuron is split, new "
+        "ones with outgoing weights of zero are put beside old ones, chosen by the gradient of these weights",
     )
     curvature: Literal["exact", "producer"] = Field(
         default="exact", description="through all followers (exact), or at the next nonlinearity only, as in the paper"
@@ -181,6 +183,12 @@ class IndexRecipe(Section):
     def _outgoing_needs_exact(self) -> IndexRecipe:
         if self.linear == "outgoing" and self.curvature != "exact":
             raise ValueError("linear = 'outgoing' needs curvature = 'exact', which follows neurons to their consumers")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_neurons_are_no_splits(self) -> IndexRecipe:
+        if self.method == FRESH and self.linear == "outgoing":
+            raise ValueError("linear = 'outgoing' is for splits; method = 'fresh' splits no neuron, so leave it out")
         return self
 
 
@@ -425,6 +433,12 @@ class Recipe(Section):
     report: ReportRecipe = Field(default_factory=ReportRecipe, description="what is shown besides the budgets")
     run: RunRecipe = Field(default_factory=RunRecipe, description="where and how it runs")
     export: ExportRecipe = Field(default_factory=ExportRecipe, description="what is written at the end")
+
+    @model_validator(mode="after")
+    def _fresh_neurons_have_no_signs(self) -> Recipe:
+        if self.growth.signed and self.index.method == FRESH:
+            raise ValueError("growth.signed = true is for splits; index.method = 'fresh' splits no neuron")
+        return self
 
     @field_validator("budget")
     @classmethod

@@ -18,15 +18,17 @@ from torch import Tensor
 
 from energysplit.errors import InputError, nearest
 from energysplit.graph import Network
+from energysplit.kinds import FRESH
 from energysplit.splitting import by_chance, exact, lobpcg, rmsprop
 from energysplit.splitting.batches import cut, fewest, in_memory, largest_of
 from energysplit.splitting.capture import Loss
+from energysplit.splitting.fresh import fresh_index
 from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.share import Share
 from energysplit.splitting.solution import Eigenpairs
 from energysplit.types import SplitIndex
 
-METHODS = ("lobpcg", "rmsprop", "exact", "random")
+METHODS = ("lobpcg", "rmsprop", "exact", "random", FRESH)
 
 
 def splitting_index(
@@ -55,7 +57,9 @@ def splitting_index(
         batches: (input, target) pairs the directions are found on.
         loss_fn: (output, target) -> mean loss over the batch.
         method: "lobpcg", "rmsprop" (the paper's; batches are cut into its 64 images) or "exact"; "random" takes unit
-            directions by chance, to compare with, and sweeps nothing: its `residual` is NaN.
+            directions by chance, to compare with, and sweeps nothing: its `residual` is NaN. "fresh" asks what a new
+            neuron beside each old one would bring, to first order (docs/fresh-neurons.md); no neuron is split then,
+            and `curvature`, `linear` and `kink_beta` have no part in it.
         curvature: "exact" follows the channel through all its nonlinearities, "producer" is the paper's.
         linear: "skip" leaves out groups without nonlinearity, "unit" puts sigma'' = 1 there, "outgoing" lets the
             offspring of all groups differ in their outgoing weights too (docs/outgoing.md).
@@ -63,7 +67,8 @@ def splitting_index(
             optimistic, with a standard error that does not know it.
         signed: also find the largest eigenvalues with their directions, as `SplitIndex.upper`, for splits whose copies
             may have negative shares (docs/signed.md); a sweep then applies S twice to each captured batch.
-        sweeps: passes over the sample; None: the solver's default. "exact" and "random" make as many as they need.
+        sweeps: passes over the sample; None: the solver's default. all but "lobpcg" and "rmsprop" make as many
+            as they need.
         seed: of the random start.
         growing: lobpcg makes its first sweeps on a quarter of the batches.
         kink_beta: sharpness of the smoothed kinks of piecewise-linear activations.
@@ -78,7 +83,8 @@ def splitting_index(
 
     Returns:
         Group -> `SplitIndex`. A step e along a direction changes the loss by e^2/2 times the value, to second order
-        (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added). A value that overflowed
+        (S2D, arXiv 1910.02366; Wang et al. 2019, eq. 4, with the followers' curvature added); of kind "fresh", see
+        `SplitIndex`. A value that overflowed
         is NaN, and leaves the other neurons' as they are.
 
     Raises:
@@ -87,6 +93,9 @@ def splitting_index(
     """
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
+    if method == FRESH and (signed or linear == "outgoing"):
+        given = "signed=True" if signed else "linear='outgoing'"
+        raise InputError(f"{given} given with method='fresh', which splits no neuron; leave it out, or use 'lobpcg'")
     if sweeps is not None and (not isinstance(sweeps, int) or sweeps < 1):
         raise InputError(f"sweeps={sweeps!r} given; a whole number of at least 1 expected")
     if not (math.isfinite(kink_beta) and kink_beta > 0):
@@ -125,6 +134,18 @@ def splitting_index(
         def fitting(batches: Batches) -> Batches:
             return batches if largest == whole else cut(batches, largest, least)
 
+        if method == FRESH:
+            made = fresh_index(
+                net,
+                fitting(sample),
+                None if values_on is None else fitting(values_on),
+                loss_fn,
+                seed=seed,
+                statistics=statistics,
+                precision=precision,
+                share=share,
+            )
+            return [made]
         operator = operator_on(fitting(sample))
         found, sample_images = solve(operator), operator.images
         if values_on is not None:
