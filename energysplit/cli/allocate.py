@@ -126,7 +126,9 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
     change = asked.saved.loss_change(found.predicted_gain)
     worth = {"predicted gain": plain(found.predicted_gain, 4)}
     if change is not None:
-        worth["predicted loss change"] = f"{signed(change, 4)} at the recipe's step ({_step(asked)})"
+        drawn = asked.saved.recipe.index.shrinkage != "none"
+        by = ", indices shrunk" if drawn else ""
+        worth["predicted loss change"] = f"{signed(change, 4)} at the recipe's step ({_step(asked)}){by}"
     worth["gap to the bound"] = "not asked" if math.isnan(found.gap) else percent(found.gap)
     for name, price in found.price.items():
         buys = would_buy(found.shadow_price[name], found.limit[name], price.unit, found.predicted_gain)

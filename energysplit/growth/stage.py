@@ -97,11 +97,11 @@ def train(
             decay=recipe.decay,
         )
 
+    start = time.perf_counter()
     with progress.task(f"train stage {state.stage}", epochs) as task:
         task.advance(state.epoch)
         while state.epoch < epochs and not state.plateau.reached(recipe.patience):
             epoch = state.epoch
-            start = time.perf_counter()
             seed = setup.seed_of("train", state.stage, epoch)
             one_epoch = partial(
                 train_epoch,
@@ -126,6 +126,7 @@ def train(
             plateau = state.plateau
             if recipe.patience is not None:
                 plateau = plateau.after(_validation_loss(setup, module, average, notes), recipe.min_improvement)
+            before, start = start, time.perf_counter()  # an epoch begins with what keeping the last one took
             state = replace(
                 state,
                 epoch=epoch + 1,
@@ -133,7 +134,7 @@ def train(
                 train=TrainRecord(
                     epochs=epoch + 1, loss=result.loss, accuracy=result.accuracy, images=len(setup.splits.train)
                 ),
-                seconds=state.seconds + time.perf_counter() - start,
+                seconds=state.seconds + start - before,
                 average=average.tensors() if average else {},
                 plateau=plateau,
             )

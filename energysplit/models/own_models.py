@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -16,7 +18,8 @@ def build(name: str, args: Mapping[str, Any]) -> nn.Module:
     """What the callable makes of the arguments.
 
     Raises:
-        InputError: no such module or callable, other arguments than it takes, or what it makes is no module.
+        InputError: no such module or callable, other arguments than it takes, or what it makes is no module; or making
+            it raised a TypeError or ValueError.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute.isidentifier():
@@ -38,10 +41,22 @@ def build(name: str, args: Mapping[str, Any]) -> nn.Module:
             f"model {name!r}: expected a class or function that makes a module, got {type(builder).__name__}"
         )
     _check_arguments(name, builder, args)
-    made = builder(**args)
+    try:
+        made = builder(**args)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"model {name!r}: {_place(error)}{type(error).__name__}: {error}; does it take "
+            f"{', '.join(f'{key} = {value!r}' for key, value in args.items()) or 'no arguments'} (model.args)?"
+        ) from error
     if not isinstance(made, nn.Module):
         raise InputError(f"model {name!r}: expected it to make a torch.nn.Module, got {type(made).__name__}")
     return made
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's own code an error came up, as far as it did."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without this module's own
+    return f"{Path(frames[0].filename).name}, line {frames[0].lineno}: " if frames else ""
 
 
 def _check_arguments(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> None:

@@ -267,9 +267,16 @@ def _gain(records: Sequence[GrowthRecord]) -> str:
         bought = "what the bought splits count of both ends of their neurons' spectra"
     relative = any(growth.step.policy != "fixed" for _, growth in tables.growths(records))
     follow = ", times the squared norms of the groups' weights, which steps follow" if relative else ""
+    drawn = any(growth.index.shrinkage != "none" for _, growth in tables.growths(records))
+    shrunk = (
+        " Indices count here as neurons were chosen by them, drawn towards their groups' means, which makes less of "
+        "them than the predicted loss changes above do."
+        if drawn
+        else ""
+    )
     return (
         f"Gain is the sum of {bought}, its sign turned{follow}; a step e is predicted to change the loss by -e²/2 "
-        "times it."
+        f"times it.{shrunk}"
     )
 
 
@@ -331,12 +338,22 @@ def _indices(records: Sequence[GrowthRecord]) -> Section:
     by_chance = {growth.index.solver == "random" for _, growth in grown}
     along = "its best direction" if by_chance == {False} else "a direction drawn at random (solver 'random')"
     optimistic = " On the images the directions were found on the sum is optimistic." if False in by_chance else ""
-    chosen = "" if any(tables.by_chance(growth) for _, growth in grown) else ", and the one neurons were chosen by"
+    chosen = _chosen_by(records)
     text = (
         f"A splitting index is the loss change of splitting a neuron along {along}, per half squared step; "
         f"{sums}{optimistic} The held-out sum, on other images, is the honest one{chosen}; ± is its standard error."
     )
     return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
+
+
+def _chosen_by(records: Sequence[GrowthRecord]) -> str:
+    """What the held-out values have to do with the choice of neurons."""
+    grown = tables.growths(records)
+    if any(tables.by_chance(growth) for _, growth in grown):
+        return ""
+    if any(growth.index.shrinkage != "none" for _, growth in grown):
+        return "; neurons were chosen by its values after they were drawn towards their groups' means"
+    return ", and the one neurons were chosen by"
 
 
 def _values_of_fresh(records: Sequence[GrowthRecord]) -> Section:
@@ -345,7 +362,7 @@ def _values_of_fresh(records: Sequence[GrowthRecord]) -> Section:
         ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
         ("Shrinkage", _all(_SHRINKAGE.get(growth.index.shrinkage, growth.index.shrinkage) for _, growth in grown)),
     )
-    chosen = "" if any(tables.by_chance(growth) for _, growth in grown) else ", and the one neurons were chosen by"
+    chosen = _chosen_by(records)
     text = (
         "No neuron was split: what was asked is what a new neuron beside each old one would bring, with rows drawn at "
         "random. A value is by how much, to first order, the loss changes if that neuron's outgoing weights, zero at "

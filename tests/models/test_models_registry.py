@@ -113,6 +113,20 @@ def test_wrong_input_is_refused_with_one_clear_message(name, args, message):
         models.build(name, **args)
 
 
+def test_what_the_users_builder_raises_is_said_with_its_place(tmp_path, monkeypatch):
+    (tmp_path / "their_nets.py").write_text(
+        "from torch import nn\n\ndef make(**options):\n    return nn.Flatten(**options)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = (
+        r"model 'their_nets:make': their_nets.py, line 4: TypeError: .*'widths'.*does it take widths = 3 \(model.args\)"
+    )
+    with pytest.raises(InputError, match=said):
+        models.build("their_nets:make", widths=3)
+    with pytest.raises(InputError, match=r"torch.nn:Linear': linear.py, line \d+: TypeError"):
+        models.build("torch.nn:Linear", in_features="three", out_features=2)
+
+
 def test_default_image_follows_the_arguments():
     assert models.default_image("mobilenet_v1") == (3, 224, 224)
     assert models.default_image("cnn", {"in_channels": 1}) == (1, 32, 32)
