@@ -87,6 +87,24 @@ def test_two_processes_grow_as_one(runs):
         assert b[key] == pytest.approx(a[key], rel=1e-4), key
 
 
+def test_two_processes_choose_the_same_fresh_neurons(tmp_path):
+    """Training apart but for rounding, two batches of 64 images; values to 1e-4 of the largest."""
+    sections = {**PLAIN, "index": {"method": "fresh", "batch_size": 64}, "growth": {"stages": 1}}
+    recipe = recipe_file(tmp_path, **sections)
+    for processes in (1, 2):
+        ended = grow(recipe, tmp_path / str(processes), processes)
+        assert [each.code for each in ended] == [0] * processes, ended
+    one, two = (growth_runs.journal(tmp_path / str(processes)) for processes in (1, 2))
+    assert [line["widths"] for line in one] == [line["widths"] for line in two]
+    assert one[0]["widths"] != one[1]["widths"]
+    a, b = (load_index(tmp_path / str(processes) / "stages" / "0" / "index.safetensors") for processes in (1, 2))
+    for name in a:
+        assert torch.equal(a[name].value < 0, b[name].value < 0)
+        for values in ("value", "stderr", "same_images"):
+            first, second = getattr(a[name], values), getattr(b[name], values)
+            assert float((first - second).abs().max()) < 1e-4 * float(first.abs().max())
+
+
 def test_only_the_main_process_speaks_and_writes(runs):
     _, found = runs
     (one, alone), (two, ended) = found[1], found[2]
