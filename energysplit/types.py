@@ -178,7 +178,8 @@ class SplitIndex:
         them, a neuron's rows have unit norm (less than that where `outgoing` has the rest).
     outgoing: consumer name -> tensor shaped like that consumer's weight, zero outside the group's columns; empty
         unless offspring may differ in their outgoing weights.
-    stderr: shape (neurons,), standard error of `value` over images; None for a single image.
+    stderr: shape (neurons,), standard error of `value` over images; None for a single image. Of kind "fresh": over
+        batches.
     residual: shape (neurons,), ||S v - value v|| on the images the direction was found on; NaN where it was found on
         none (solver "random").
     images: number of images `value` is a mean over. held_out: whether they are others than the direction's.

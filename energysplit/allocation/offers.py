@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energysplit.errors import InputError
-from energysplit.kinds import kinds
+from energysplit.kinds import FRESH, kinds
 from energysplit.types import SplitIndex
 
 
@@ -63,6 +63,8 @@ def offer(name: str, index: SplitIndex, channels: int, *, mass: float = 1.0, ris
             `mass` needs is missing.
     """
     kinds(mass)  # refuses what is no mass
+    if mass > 1 and index.kind == FRESH:
+        raise InputError(f"mass = {mass:g} given for indices of fresh neurons, which are no splits; use mass=1")
     if mass > 1 and index.upper is None:
         raise InputError(
             f"index of group {name!r} has no upper end, which mass = {mass:g} needs; use splitting_index(..., "

@@ -30,13 +30,13 @@ def status(problem: Problem, found: Found, how: str) -> str:
             f"Nothing fits: splitting one more {step} of any group would exceed a budget ({used}).{_left_out(problem)}"
         )
     groups = sum(count > 0 for count in blocks.values())
+    fresh = any(FRESH in kinds.values() for kinds in bought.values())
     if blocks == problem.everything:
-        rest = f"{_all(problem)}, what is left of the budgets buys nothing more"
+        rest = f"{_all(problem, fresh)}, what is left of the budgets buys nothing more"
     else:
         rest = f"no further {step} fits"
     if found.all_tried:
         how += f", the best of all {choices(problem):,} choices"
-    fresh = any(FRESH in kinds.values() for kinds in bought.values())
     to_be = "to get a fresh one beside them" if fresh else "to be split"
     return (
         f"{counted(neurons, 'neuron')} of {counted(groups, 'group')} {to_be}, {used}; {rest}; {how}."
@@ -52,13 +52,15 @@ def prices_in_words(problem: Problem, blocks: Blocks) -> str:
     )
 
 
-def _all(problem: Problem) -> str:
+def _all(problem: Problem, fresh: bool) -> str:
     """What everything there was to buy is."""
     held = ["the bounds on groups"] if problem.bounded else []
     held += ["what was measured"] if problem.unmeasured else []
     held += ["the multiples of widths"] if problem.unaligned else []
     if held:
         return f"all that {' and '.join(held)} allow is bought"
+    if fresh:
+        return "every neuron gets one" if problem.ordered else "all that are worth having are bought"
     return "every neuron is split" if problem.ordered else "every neuron worth splitting is split"
 
 

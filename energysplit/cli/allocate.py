@@ -13,6 +13,7 @@ import typer
 from energysplit.cli import solving
 from energysplit.cli.arguments import AllowCode, file_to_write
 from energysplit.errors import InputError
+from energysplit.kinds import FRESH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,7 +122,8 @@ def show_allocation(asked: Question, found: Allocation, seconds: float, out: Con
         if name in found.split
     ]
     if groups:
-        columns = ("group", *(["kinds"] if found.kinds else []), "width", "after", "neurons split")
+        split = "neurons" if asked.saved.recipe.index.method == FRESH else "neurons split"
+        columns = ("group", *(["kinds"] if found.kinds else []), "width", "after", split)
         show(out, "groups that grow", table(columns, groups, words=2 if found.kinds else 1, wraps=0))
     change = asked.saved.loss_change(found.predicted_gain)
     worth = {"predicted gain": plain(found.predicted_gain, 4)}

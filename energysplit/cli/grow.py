@@ -196,10 +196,15 @@ def show_plan(plan: GrowthPlan, out: Console) -> None:
     columns = ("stage", "epochs", "images trained", *limit_units)
     show(out, "schedule: what each stage trains, and its largest price", table(columns, stage_rows))
     _show_training(plan, out)
+    wanted, costs = "splitting indices", "about 4/3 of"
+    if plan.signed:
+        wanted, costs = "splitting indices, of both ends of the spectrum", "about twice the"
+    elif plan.fresh:
+        wanted, costs = "gradients of fresh neurons", "up to four times the"
     out.print(
-        f"each growth: {plan.index_sweeps} sweeps over at most {plan.index_images:,} of {plan.train_images:,} "
-        f"training images for the splitting indices{', of both ends of the spectrum' if plan.signed else ''} "
-        f"(a sweep over an image costs about {'twice the' if plan.signed else '4/3 of'} training on it)",
+        f"each growth: {'1 sweep' if plan.index_sweeps == 1 else f'{plan.index_sweeps} sweeps'} over at most "
+        f"{plan.index_images:,} of {plan.train_images:,} training images for the {wanted} (a sweep over an image costs "
+        f"{costs} training on it)",
         markup=False,
         soft_wrap=True,
     )

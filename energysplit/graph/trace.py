@@ -85,7 +85,7 @@ def _walk_training(walk: Walk, graph: fx.Graph, example: Tensor) -> None:
     """Follow the training-mode trace; batch norms' statistics and the state of chance are put back."""
     before = [(buffer, buffer.clone()) for buffer in walk.model.buffers()]
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[example.device] if example.is_cuda else []):
             walk.run(graph, example)
     except RuntimeError as error:
         raise InputError(

@@ -19,6 +19,7 @@ from energysplit.growth.setup import Setup, layout, prepare
 from energysplit.growth.teacher import Teacher
 from energysplit.kinds import FRESH
 from energysplit.recipe import GrowthRecipe, Recipe
+from energysplit.recipe.schema import IndexRecipe, StepRecipe
 from energysplit.splitting import lobpcg, rmsprop
 from energysplit.types import Cost, GroupBound, SplitGroup
 
@@ -34,9 +35,9 @@ class GrowthPlan:
     become multiples of in the first growth. bounds: the recipe's, by group that can be split. budgets: name, scope,
     limit, unit, present price. stages: stage, epochs, largest price by budget ("1.5x" of a stage counts from the
     largest price of the stage before), images a training sees. training: what trainings do beyond epochs of batches,
-    in words. signed: whether indices are of both ends of the spectrum. sizes: the run whose sizes it takes, if any,
-    and which neurons are split then; widths: group -> widths by stage as it will have them, where that is known.
-    baseline: what is done in place of growing, where the recipe has a baseline.
+    in words. signed: whether indices are of both ends of the spectrum; fresh: whether they are of fresh neurons. sizes:
+    the run whose sizes it takes, if any, and which neurons are split then; widths: group -> widths by stage as it will
+    have them, where that is known. baseline: what is done in place of growing, where the recipe has a baseline.
     """
 
     model: str
@@ -53,6 +54,7 @@ class GrowthPlan:
     train_images: int
     index_sweeps: int
     signed: bool
+    fresh: bool
     sizes: str
     widths: dict[str, list[int]]
     device: str
@@ -112,6 +114,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
         train_images=images,
         index_sweeps=_sweeps(recipe, setup.seed),
         signed=recipe.growth.signed,
+        fresh=recipe.index.method == FRESH,
         sizes=_sizes(recipe),
         widths=_widths(setup),
         device=str(setup.session.device),
@@ -177,6 +180,15 @@ def _training(recipe: Recipe, teacher: Teacher | None) -> list[str]:
     return said
 
 
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Keys that were given and have no part in a growth by fresh neurons."""
+    default = IndexRecipe()
+    words = ("curvature", "linear", "sweeps", "growing", "kink_beta")
+    given = [f"index.{word}" for word in words if getattr(recipe.index, word) != getattr(default, word)]
+    given += ["step"] if recipe.step != StepRecipe() else []
+    return [f"no effect with index.method = 'fresh': {', '.join(given)}"] if given else []
+
+
 def _warnings(
     recipe: Recipe, groups: dict[str, SplitGroup], indexed: set[str], bounds: dict[str, GroupBound]
 ) -> list[str]:
@@ -188,6 +200,8 @@ def _warnings(
             "groups without a nonlinearity have no curvature and are left alone (index.linear = 'skip'): "
             + ", ".join(linear)
         )
+    if recipe.index.method == FRESH:
+        warnings += _without_effect(recipe)
     relative = recipe.step.policy == "relative"
     if recipe.index.linear == "outgoing" and relative and recipe.step.size > OUTGOING_STEP:
         warnings.append(
@@ -195,7 +209,7 @@ def _warnings(
             f"{recipe.step.size:g} is likely to undo what was trained; {OUTGOING_STEP:g} or less, or step.policy = "
             "'tolerance', is advised"
         )
-    if recipe.index.curvature == "producer":
+    if recipe.index.curvature == "producer" and recipe.index.method != FRESH:
         warnings.append(
             "index.curvature = 'producer' ignores the followers' curvature; 'exact' predicts the real change"
         )

@@ -247,7 +247,8 @@ def layout(recipe: Recipe, net: Network) -> Layout:
     """What directions of this recipe's indices are made of; the groups that have none are left out."""
     index = recipe.index
     if index.method == FRESH:
-        return Layout(net, [name for name, group in net.groups.items() if group.splittable], outgoing=False)
+        able = [name for name, group in net.groups.items() if group.splittable and group.movers]
+        return Layout(net, able, outgoing=False)
     taking_part = {name for segment in segments(net, index.curvature, index.linear) for name in segment.groups}
     return Layout(net, [name for name in net.groups if name in taking_part], index.linear == "outgoing")
 

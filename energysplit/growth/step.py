@@ -64,7 +64,7 @@ def take_step(
 
     before = loss(net)
     if any(index[name].kind == FRESH for name in chosen):
-        return _kept(index, chosen, before, loss(after(1.0)), error, tolerance)
+        return _kept(chosen, before, loss(after(1.0)), error, tolerance)
     choice = choose_step(
         net,
         list(chosen),
@@ -94,12 +94,10 @@ def take_step(
     return record, every[1]
 
 
-def _kept(
-    index: Mapping[str, SplitIndex], chosen: Chosen, before: float, after: float, error: float, tolerance: float
-) -> tuple[StepRecord, float]:
+def _kept(chosen: Chosen, before: float, after: float, error: float, tolerance: float) -> tuple[StepRecord, float]:
     """The step of fresh neurons, which leaves the loss as it is: rows are drawn anew, and nothing reads them yet.
 
-    Standard errors of different neurons' values are taken for independent.
+    The error of the sum of all values is not known: neurons share the images.
     """
     record = StepRecord(
         policy=FRESH,
@@ -113,11 +111,7 @@ def _kept(
         function_error=error,
         function_tolerance=tolerance,
     )
-    errors = [each.stderr for each in index.values()]
-    if any(each is None for each in errors):  # of a single batch
-        return record, float("nan")
-    known = torch.cat([each for each in errors if each is not None])
-    return record, float(known[known.isfinite()].square().sum().sqrt())
+    return record, float("nan")
 
 
 def directions(index: Mapping[str, SplitIndex], chosen: Chosen) -> dict[str, SplitIndex]:

@@ -56,7 +56,8 @@ def build(name: str, args: Mapping[str, Any]) -> nn.Module:
 def _place(error: Exception) -> str:
     """Where in the user's own code an error came up, as far as it did."""
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without this module's own
-    return f"{Path(frames[0].filename).name}, line {frames[0].lineno}: " if frames else ""
+    theirs = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}: " if theirs else ""
 
 
 def _check_arguments(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> None:

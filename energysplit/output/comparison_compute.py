@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from energysplit.kinds import FRESH
 from energysplit.types import GrowthRecord
 
 TRAINING_COMPUTE, UNIT = "training_compute", "MAC"
@@ -20,6 +21,8 @@ SWEEP = 4
 """For an image in a sweep for splitting indices: forward, gradients of activations, tangent pass and its transpose."""
 SWEEP_OF_BOTH_ENDS = 6
 """The same where splits may be signed: tangent pass and transpose for either end of the spectrum."""
+PASS_OF_FRESH = 12
+"""The same for fresh neurons: a training step of a network that is twice as wide, four times the MACs at most."""
 
 
 def training_computes(records: Sequence[GrowthRecord]) -> list[float | None]:
@@ -59,6 +62,8 @@ def _indexing(record: GrowthRecord) -> float | None:
     if macs is None or not math.isfinite(index.sweeps):
         return None
     passes = SWEEP_OF_BOTH_ENDS if record.growth.allocation.mass > 1 else SWEEP
+    if index.solver == FRESH:
+        passes = PASS_OF_FRESH
     # The held-out images count as one sweep more.
     return passes * macs.value * (index.sweeps * index.images + index.held_out_images)
 

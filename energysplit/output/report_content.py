@@ -368,7 +368,7 @@ def _values_of_fresh(records: Sequence[GrowthRecord]) -> Section:
         "random. A value is by how much, to first order, the loss changes if that neuron's outgoing weights, zero at "
         "first, become as long as those of its group, along their gradient; the sums are over all such neurons. On the "
         "images that the gradient was found on the sum is optimistic. The held-out sum, on other images, is the honest "
-        f"one{chosen}; ± is its standard error."
+        f"one{chosen}."
     )
     return Section("What fresh neurons would bring", (Facts(facts), tables.index_table(records), Paragraph(text)))
 

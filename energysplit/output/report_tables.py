@@ -30,13 +30,15 @@ UNUSED = "not used to choose anything"
 def stage_table(records: Sequence[GrowthRecord]) -> Table:
     """What each stage was, how well it did, and the growth out of it; of a baseline its epochs in place of that."""
     providers, baseline = list(records[0].prices), bool(replacements(records))
-    of_growth = (
-        Column("Fresh neurons" if is_fresh(records) else "Neurons split", "counted"),
+    of_growth: tuple[Column, ...] = (
+        Column("Neurons split", "counted"),
         Column("Predicted loss change", "estimated"),
         Column("Realised loss change", "measured"),
         Column("Realised / predicted"),
         Column("The same at a small step"),
     )
+    if is_fresh(records):  # of whose loss nothing is predicted
+        of_growth = (Column("Fresh neurons", "counted"),)
     columns = [
         Column("Stage"),
         *(Column(provider_name(name), _origin(records, name)) for name in providers),
@@ -48,7 +50,7 @@ def stage_table(records: Sequence[GrowthRecord]) -> Table:
     rows = []
     for record in records:
         growth = record.growth
-        growth_cells = _growth_cells(growth) if growth else [NOTHING] * len(of_growth)
+        growth_cells = _growth_cells(growth)[: len(of_growth)] if growth else [NOTHING] * len(of_growth)
         rows.append(
             (
                 str(record.stage),
@@ -98,7 +100,7 @@ def index_table(records: Sequence[GrowthRecord]) -> Table:
             str(growth.index.images),
             str(growth.index.held_out_images),
             signed(growth.index.sum_same_images) if math.isfinite(growth.index.sum_same_images) else NOTHING,
-            f"{signed(growth.index.sum_held_out)} ± {plain(growth.index.stderr, 2)}",
+            _with_error(growth.index.sum_held_out, growth.index.stderr),
             f"{growth.index.negative} of {growth.index.neurons}",
         )
         for stage, growth in growths(records)
@@ -139,6 +141,10 @@ def _kinds_by_group(records: Sequence[GrowthRecord]) -> dict[str, str]:
 def is_signed(records: Sequence[GrowthRecord]) -> bool:
     """Whether copies could have negative shares in a growth of this run."""
     return any(growth.allocation.mass > 1 for _, growth in growths(records))
+
+
+def _with_error(value: float, stderr: float) -> str:
+    return f"{signed(value)} ± {plain(stderr, 2)}" if math.isfinite(stderr) else signed(value)
 
 
 def is_fresh(records: Sequence[GrowthRecord]) -> bool:

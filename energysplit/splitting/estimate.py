@@ -24,6 +24,7 @@ from energysplit.splitting.batches import cut, fewest, in_memory, largest_of
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.fresh import fresh_index
 from energysplit.splitting.operator import Batches, SplittingOperator
+from energysplit.splitting.plan import segments
 from energysplit.splitting.share import Share
 from energysplit.splitting.solution import Eigenpairs
 from energysplit.types import SplitIndex
@@ -135,6 +136,7 @@ def splitting_index(
             return batches if largest == whole else cut(batches, largest, least)
 
         if method == FRESH:
+            segments(net, curvature, linear, statistics)  # refuses what no method takes
             made = fresh_index(
                 net,
                 fitting(sample),

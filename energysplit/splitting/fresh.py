@@ -15,16 +15,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.channels import channel_map
 from energysplit.graph.edit import Move, duplicate
-from energysplit.graph.network import Role
+from energysplit.graph.network import Role, Slot
 from energysplit.graph.trace import evaluating
 from energysplit.kinds import FRESH
+from energysplit.splitting.batches import cut, fewest
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.layout import Layout, Vectors, weight_name
 from energysplit.splitting.operator import dots, normalise
@@ -33,6 +34,9 @@ from energysplit.splitting.sample import Batches, count_images
 from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import check_statistics, norms_of
 from energysplit.types import SplitIndex
+
+_BATCHES = 8
+"""Fewest batches that a standard error is taken over."""
 
 
 def fresh_index(
@@ -68,7 +72,9 @@ def fresh_index(
     """
     check_statistics(statistics)
     count_images(sample)
-    names = [name for name, group in net.groups.items() if group.splittable]
+    names = [name for name, group in net.groups.items() if group.splittable and group.movers]
+    if not names:
+        return {}
     rows = Layout(net, names, outgoing=False)
     moves = {name: _move(net, rows, name, v) for name, v in _drawn(rows, seed).items()}
     directions = {name: rows.directions({name: move})[name][0] for name, move in moves.items()}
@@ -77,14 +83,15 @@ def fresh_index(
     found = beside.mean(sample)
     # Along which the loss falls; a neuron that nothing reads the gradient of stays where it is.
     fall = {name: -normalise(gradient) for name, gradient in found.items()}
-    values = beside.along(sample if held_out is None else held_out, fall)
+    judges = _enough(sample if held_out is None else held_out, fewest(statistics, share))
+    values = beside.along(judges, fall)
     return {
         name: SplitIndex(
             value=beside.size[name] * value,
             direction=directions[name],
             stderr=None if stderr is None else beside.size[name] * stderr,
             residual=torch.full_like(value, torch.nan),
-            images=count_images(sample if held_out is None else held_out),
+            images=count_images(judges),
             solver=FRESH,
             held_out=held_out is not None,
             same_images=beside.size[name] * dots(found[name], fall[name]).double().cpu(),
@@ -117,6 +124,8 @@ class _Beside:
     size: group -> root mean square, over its neurons, of the norm of the outgoing weights.
     """
 
+    size: dict[str, float]
+
     def __init__(
         self,
         net: Network,
@@ -140,14 +149,16 @@ class _Beside:
                 for layer, move in moved.items()
             ],
         )
-        whole = Layout(self.net, directions, outgoing=True)
-        self.parts = {name: [part for part in parts if part.dim == 1] for name, parts in whole.parts.items()}
-        self.size = {name: self._size(net, name) for name in directions}
-        self.weights = {part.layer: self._weight(part.layer) for parts in self.parts.values() for part in parts}
-        for parameter in self.net.module.parameters():
-            parameter.requires_grad_(False)
-        for weight in self.weights.values():
-            weight.requires_grad_(True)
+        self.size = {name: _size(net, name) for name in directions}
+        # Each fresh neuron is the second of its pair.
+        self.columns = {
+            name: [(slot, slot.span.index(self.net.groups[name].channels)[1::2]) for slot in _read(self.net, name)]
+            for name in directions
+        }
+        held = {slot.tensor for found in self.columns.values() for slot, _ in found}
+        self.weights = {tensor: self.net.module.get_parameter(tensor) for tensor in sorted(held)}
+        for name, parameter in self.net.module.named_parameters():
+            parameter.requires_grad_(name in self.weights)
         some = next(self.net.module.parameters())
         self.device = some.device
         check_precision(precision, some.dtype)
@@ -198,42 +209,58 @@ class _Beside:
                     f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; one finite mean loss is "
                     "expected"
                 )
-        gradients = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
-        by_layer = {
-            layer: torch.zeros_like(weight) if gradient is None else gradient
-            for (layer, weight), gradient in zip(self.weights.items(), gradients, strict=True)
+            if not loss.requires_grad:  # it depends on none of them
+                return self._nothing()
+            # Inside: what is computed again on the way back is to be what it was.
+            found = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
+        gradients = {
+            tensor: torch.zeros_like(weight) if gradient is None else gradient
+            for (tensor, weight), gradient in zip(self.weights.items(), found, strict=True)
         }
-        return {name: self._columns(name, by_layer) for name in self.parts}
+        return {name: self._of_fresh(name, gradients) for name in self.columns}
 
-    def _columns(self, name: str, tensors: Mapping[str, Tensor]) -> Float[Tensor, "n dims"]:
-        """The columns of a group's fresh neurons in tensors shaped like the weights: each the second of its pair."""
-        parts = [part.take(tensors[part.layer])[1::2] * part.scale for part in self.parts[name]]
-        if not parts:  # its consumers hold their weights under names of their own
-            return torch.zeros(self.net.groups[name].channels // 2, 1, device=self.device)
+    def _of_fresh(self, name: str, tensors: Mapping[str, Tensor]) -> Float[Tensor, "n dims"]:
+        """The columns of a group's fresh neurons in tensors shaped like the weights."""
+        parts = [_taken(tensors[slot.tensor], slot, index) for slot, index in self.columns[name]]
         made = torch.cat(parts, dim=1)
         return made.to(at_least_float32(made.dtype))
 
-    def _size(self, net: Network, name: str) -> float:
-        """See the class."""
-        layers = Layout(net, [name], outgoing=True).parts[name]
-        square = sum(
-            float((part.take(net.weight(part.layer)) * part.scale).double().square().sum())
-            for part in layers
-            if part.dim == 1
-        )
-        return float((square / net.groups[name].channels) ** 0.5)
-
-    def _weight(self, layer: str) -> torch.nn.Parameter:
-        return self.net.module.get_parameter(weight_name(layer))
-
     def _nothing(self) -> Vectors:
-        """The sums of a process that has no image."""
-        zeros = {layer: torch.zeros_like(weight) for layer, weight in self.weights.items()}
-        return {name: self._columns(name, zeros).detach() for name in self.parts}
+        """What there is of no image."""
+        zeros = {tensor: torch.zeros_like(weight, requires_grad=False) for tensor, weight in self.weights.items()}
+        return {name: self._of_fresh(name, zeros) for name in self.columns}
 
     def _over_processes(self, vectors: Vectors) -> Vectors:
         """The sums over all processes."""
         return dict(zip(vectors, self.share.totals(list(vectors.values())), strict=True))
+
+
+def _read(net: Network, name: str) -> list[Slot]:
+    """Where the weights of all consumers hold a group's channels."""
+    return [slot for slot in net.slots if (slot.group, slot.role) == (name, Role.CONSUMER)]
+
+
+def _taken(tensor: Tensor, slot: Slot, index: Int[Tensor, "n multiple"]) -> Float[Tensor, "n dims"]:
+    """What a tensor holds at the indices of each neuron."""
+    held = tensor.movedim(slot.span.dim, 0).index_select(0, index.flatten().to(tensor.device))
+    return held.reshape(len(index), -1)
+
+
+def _size(net: Network, name: str) -> float:
+    """The root mean square, over a group's neurons, of the norm of their outgoing weights."""
+    channels = net.groups[name].channels
+    square = 0.0
+    for slot in _read(net, name):
+        weight = net.module.get_parameter(slot.tensor).detach()
+        square += float(_taken(weight, slot, slot.span.index(channels)).double().square().sum())
+    return (square / channels) ** 0.5
+
+
+def _enough(batches: Batches, least: int) -> Batches:
+    """The batches, in pieces where they are too few for a standard error over them; none of fewer than `least`."""
+    if len(batches) >= _BATCHES:
+        return batches
+    return cut(batches, max(1, count_images(batches) // _BATCHES), least)
 
 
 def _mean(

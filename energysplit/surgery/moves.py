@@ -16,6 +16,7 @@ from energysplit.graph import Network
 from energysplit.graph.channels import ENDS, ChannelMap, End
 from energysplit.graph.edit import Move
 from energysplit.graph.network import Role
+from energysplit.kinds import FRESH
 from energysplit.types import SplitIndex
 
 ByLayer = Mapping[str, Tensor]
@@ -47,6 +48,12 @@ def moves(
         raise InputError(
             f"group {name!r}: outgoing directions are given beside a SplitIndex, which has its own; leave them out, or "
             "pass the index's .direction"
+        )
+    in_two = bool((channels.low * channels.share != 0).any())
+    if isinstance(directions, SplitIndex) and directions.kind == FRESH and in_two:
+        raise InputError(
+            f"group {name!r}: these indices are of fresh neurons, but neurons are to be split in two; pass "
+            f"Allocation.chosen, or {{channel: {FRESH!r}}} in place of a list of channels"
         )
     ends: list[End] = [end for end in ENDS if size != 0 and bool((channels.moves(end) != 0).any())]
     found = []

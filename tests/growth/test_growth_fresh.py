@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 
 import growth_runs
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 
 from energysplit import growth
 from energysplit.cli import app
+from energysplit.output.comparison_compute import training_computes
+from energysplit.output.indices import load_index
 
-FRESH = {"index": {"method": "fresh", "batch_size": 64}}
+FRESH = {"index": {"method": "fresh"}}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_it_grows_inside_its_budgets_and_keeps_the_function(finished):
         assert step.policy == "fresh"
         assert step.predicted_change == 0.0
         assert abs(step.realised_change) < 1e-6 * step.loss_before
-        assert 0 < before.growth.index.stderr < abs(before.growth.index.sum_same_images)
+        assert math.isnan(before.growth.index.stderr)
         assert before.growth.index.sweeps == 1.0
         assert after.train.loss < before.train.loss
 
@@ -85,9 +88,28 @@ def test_fresh_neurons_at_the_sizes_of_a_growth_by_splits(finished, tmp_path):
     assert [record.widths for record in both.records] == [record.widths for record in finished[1].records]
 
 
-def test_a_dry_run_counts_one_sweep():
+def test_a_dry_run_counts_one_sweep_and_names_what_has_no_effect():
     plan = growth.plan(growth_runs.tiny(**FRESH))
     assert plan.index_sweeps == 1
+    assert plan.fresh
+    assert "no effect with index.method = 'fresh': index.sweeps, step" in plan.warnings
+    plain = growth.plan(growth_runs.tiny(index={"method": "fresh", "sweeps": None}, step={"size": 0.6}))
+    assert not any("no effect" in text for text in plain.warnings)
+
+
+def test_a_growth_at_a_risk_has_standard_errors(tmp_path):
+    recipe = growth_runs.tiny(growth={"stages": 1, "risk": 0.1}, **FRESH)
+    growth.grow(recipe, run_dir=tmp_path / "run")
+    index = load_index(tmp_path / "run" / "stages" / "0" / "index.safetensors")
+    assert all(bool((found.stderr > 0).all()) for found in index.values())
+
+
+def test_what_the_gradients_took_counts_as_training_compute(finished):
+    records = finished[1].records
+    found = training_computes(records)
+    macs, images = records[0].prices["macs"].value, records[1].train.images
+    of_training = 3 * records[1].prices["macs"].value * images * records[1].train.epochs
+    assert found[1] - found[0] == pytest.approx(12 * macs * (128 + 128) + of_training)
 
 
 @pytest.mark.parametrize(

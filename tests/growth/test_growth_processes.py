@@ -88,8 +88,8 @@ def test_two_processes_grow_as_one(runs):
 
 
 def test_two_processes_choose_the_same_fresh_neurons(tmp_path):
-    """Training apart but for rounding, two batches of 64 images; values to 1e-4 of the largest."""
-    sections = {**PLAIN, "index": {"method": "fresh", "batch_size": 64}, "growth": {"stages": 1}}
+    """Training apart but for rounding, values to 1e-4 of the largest."""
+    sections = {**PLAIN, "index": {"method": "fresh"}, "growth": {"stages": 1}}
     recipe = recipe_file(tmp_path, **sections)
     for processes in (1, 2):
         ended = grow(recipe, tmp_path / str(processes), processes)

@@ -9,7 +9,9 @@ import graph_cases
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.optim import SGD, Adam, RMSprop
+from torch.utils.checkpoint import checkpoint
 
 import energysplit as es
 from energysplit.errors import InputError
@@ -126,21 +128,24 @@ def test_values_are_of_the_held_out_images_along_the_directions_of_the_others():
         assert float(found.value[0]) == pytest.approx(float(on_others), rel=1e-5, abs=1e-9)
         assert bool((found.same_images < 0).all())
         assert found.held_out
-        assert found.stderr is None
+        assert bool((found.stderr > 0).all())
 
 
 def test_the_mean_and_its_error_are_over_batches():
     net = graph_cases.network("bottleneck")
-    batches = [BATCH, OTHERS, cases.images(6, seed=7)]
+    batches = [cases.images(count, seed=count) for count in (2, 3, 4, 5, 6, 7, 8, 9)]
     whole = fresh(net, held_out=batches)
-    each = [fresh(net, held_out=[batch]) for batch in batches]
-    part = torch.tensor([12, 12, 6], dtype=torch.float64)[:, None] / 30
+    part = torch.arange(2, 10, dtype=torch.float64)[:, None] / 44
     for name, found in whole.items():
-        values = torch.stack([one[name].value for one in each])
+        grown, views = with_one(net, whole, name, 0)
+        along = -torch.nn.functional.normalize(numerical_gradient(grown, views), dim=0)
+        values = torch.stack([numerical_gradient(grown, views, one) @ along for one in batches])[:, None] * size(
+            net, name
+        )
         mean = (values * part).sum(0)
-        torch.testing.assert_close(found.value, mean)
-        error = ((part * (values - mean)).square().sum(0) * 3 / 2).sqrt()
-        torch.testing.assert_close(found.stderr, error)
+        torch.testing.assert_close(found.value[:1], mean, rtol=1e-4, atol=1e-9)
+        error = ((part * (values - mean)).square().sum(0) * 8 / 7).sqrt()
+        torch.testing.assert_close(found.stderr[:1], error, rtol=1e-4, atol=1e-9)
 
 
 def test_shares_of_processes_add_up_to_the_whole():
@@ -236,6 +241,89 @@ def test_what_does_not_go_together_is_refused():
         es.splitting_index(net, [BATCH], lambda output, _: output.sum() * float("nan"), method="fresh")
     with pytest.raises(InputError, match="image"):
         fresh(net, [])
+    with pytest.raises(InputError, match="curvature='nonsense'"):
+        fresh(net, curvature="nonsense")
+
+
+class Named(nn.Module):
+    """Two consumers of one group, one of which holds its weight under a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.kernel = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x):
+        z = F.silu(self.first(x))
+        return F.linear(z, self.kernel) + 0.1 * self.second(z)
+
+
+def test_a_consumers_weight_may_have_any_name():
+    torch.manual_seed(0)
+    batch = (torch.randn(20, 6, dtype=torch.float64), torch.randint(3, (20,)))
+    net = es.trace(Named().double(), batch[0])
+    index = fresh(net, [batch])
+    for name, found in index.items():
+        grown, views = with_one(net, index, name, 2)
+        assert len(views) == 2
+        gradient = numerical_gradient(grown, views, batch)
+        assert float(found.value[2]) == pytest.approx(-float(gradient.norm()) * size(net, name), rel=1e-5)
+
+
+class Again(nn.Module):
+    """A block that is run again on the way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.next, self.head = nn.Conv2d(4, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = F.silu(self.norm(self.conv(x)))
+        x = F.silu(self.next(x))
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_forward_pass_that_is_run_again_on_the_way_back():
+    net = es.trace(cases.randomise(Again()), BATCH[0])
+    usual = fresh(net, statistics="batch")
+    forward = Again.forward
+    try:
+        Again.forward = lambda self, x: checkpoint(forward, self, x, use_reentrant=False)
+        again = fresh(net, statistics="batch")
+    finally:
+        Again.forward = forward
+    assert usual
+    for name, found in usual.items():
+        torch.testing.assert_close(again[name].value, found.value)
+
+
+def test_few_batches_are_cut_for_a_standard_error():
+    net = graph_cases.network("bottleneck")
+    other = cases.images(32, seed=8)
+    pieces = [(x, y) for x, y in zip(other[0].split(4), other[1].split(4), strict=True)]
+    one, eight = fresh(net, held_out=[other]), fresh(net, held_out=pieces)
+    for name, found in one.items():
+        assert torch.equal(found.stderr, eight[name].stderr)
+        assert found.images == 32
+
+
+def test_nothing_to_grow_and_nothing_that_depends_on_the_output():
+    alone = es.trace(nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 4))
+    assert fresh(alone, [(torch.randn(2, 4), torch.tensor([0, 1]))]) == {}
+    net = graph_cases.network("bottleneck")
+    index = es.splitting_index(net, [BATCH], lambda *_: torch.tensor(1.0), method="fresh")
+    assert all(not found.value.any() for found in index.values())
+
+
+def test_a_list_of_neurons_is_no_choice_of_fresh_ones():
+    net = graph_cases.network("bottleneck")
+    index = fresh(net)
+    bought = es.allocate(net, index, [es.Budget("macs", "1.4x")])
+    with pytest.raises(InputError, match=r"indices are of fresh neurons.*pass Allocation.chosen"):
+        es.split(net, bought.split, index, step=0.1)
+    with pytest.raises(InputError, match="mass = 2 given for indices of fresh neurons"):
+        es.allocate(net, index, [es.Budget("macs", "1.4x")], mass=2)
 
 
 def test_a_fresh_neuron_is_no_split():
