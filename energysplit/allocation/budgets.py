@@ -18,6 +18,9 @@ from energysplit.types import Budget, Cost, CostProvider, Priceable
 SCOPES = ("network", "stage")
 
 _NO_ROOM = 1e-9  # of a limit
+_FACTORS = (1.0, 20.0)  # a limit without a unit is probably a factor in this range ...
+_FAR_BELOW = 1000.0  # ... where the price is so many times as large
+_LARGEST_SHARE = 10.0  # of a limit, said in percent; larger ones say nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ def resolve(net: Priceable, budgets: Sequence[Budget], seed_price: Mapping[str, 
         reference = seed if budget.scope == "network" else present.value
         limit = _absolute(name, budget, reference, pricer.unit)
         limits.append(Limit(name, pricer, limit, present, _said(budget, seed != present.value)))
-    _check_present(limits)
+    _check_present(limits, budgets)
     _check_scopes(limits, budgets, at_seed)
     return tuple(limits)
 
@@ -172,8 +175,12 @@ def _seed_price(
     return known[0] if known else present
 
 
-def _check_present(limits: Sequence[Limit]) -> None:
+def _check_present(limits: Sequence[Limit], budgets: Sequence[Budget]) -> None:
     """Refuse limits that the network passes before it has grown: each by how much, and which is passed most.
+
+    Args:
+        limits: by budget.
+        budgets: in the same order.
 
     Raises:
         BudgetError: there are some.
@@ -181,15 +188,17 @@ def _check_present(limits: Sequence[Limit]) -> None:
     passed = [limit for limit in limits if limit.limit < limit.present.value]
     if not passed:
         return
+    meant = {limit.name: _meant(limit, budget) for limit, budget in zip(limits, budgets, strict=True)}
     if len(passed) == 1:
         raise BudgetError(
             f"budget {passed[0].name!r}: the limit of {amount(passed[0].limit, passed[0].pricer.unit)}"
-            f"{passed[0].said} is below the price of the network as it is, {_excess(passed[0])}; raise the limit or "
-            "start from a smaller network"
+            f"{passed[0].said} is below the price of the network as it is, {_excess(passed[0])}; "
+            f"{meant[passed[0].name] or 'raise the limit or start from a smaller network'}"
         )
     worst = max(passed, key=lambda limit: limit.present.value / limit.limit if limit.limit > 0 else math.inf)
     each = "; ".join(
         f"{limit.name!r}: limit {amount(limit.limit, limit.pricer.unit)}{limit.said}, price {_excess(limit)}"
+        + (f", {meant[limit.name]}" if meant[limit.name] else "")
         for limit in passed
     )
     raise BudgetError(
@@ -201,8 +210,20 @@ def _check_present(limits: Sequence[Limit]) -> None:
 def _excess(limit: Limit) -> str:
     """The present price, and by how much it passes the limit."""
     over, unit = limit.present.value - limit.limit, limit.pricer.unit
-    share = f" ({over / limit.limit:.1%})" if limit.limit > 0 else ""
+    share = f" ({over / limit.limit:.1%})" if 0 < over <= _LARGEST_SHARE * limit.limit else ""
     return f"{amount(limit.present.value, unit)}, by {amount(over, unit)}{share}"
+
+
+def _meant(limit: Limit, budget: Budget) -> str:
+    """The factor that was probably meant by a number without a unit, far below the price; "" elsewhere."""
+    said = str(budget.limit).strip()
+    try:
+        float(said)
+    except ValueError:  # it has a unit, or is a factor
+        return ""
+    low, high = _FACTORS
+    likely = low <= limit.limit <= high and limit.present.value >= _FAR_BELOW * limit.limit
+    return f"did you mean {f'{said}x'!r}?" if likely else ""
 
 
 def _check_scopes(limits: Sequence[Limit], budgets: Sequence[Budget], at_seed: Sequence[float]) -> None:

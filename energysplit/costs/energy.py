@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from energysplit.costs.registry import register_cost
+from energysplit.costs.registry import WHERE_GIVEN, register_cost
 from energysplit.costs.traffic import BYTES, Traffic, traffic
 from energysplit.errors import InputError, NotMeasured, nearest
 from energysplit.hardware import HardwareProfile, MemoryLevel, Number, load
@@ -52,8 +52,8 @@ class Energy:
     ) -> None:
         if profile is None and tables is None:
             raise InputError(
-                "cost 'energy': give profile=... (a hardware profile, to estimate from) or tables=... (a folder of "
-                "measured energies)"
+                "cost 'energy': give profile=NAME, a hardware profile to estimate from, or tables=FOLDER, of measured "
+                f"energies ({WHERE_GIVEN})"
             )
         self._profile = None if profile is None else load(profile)
         self._predictor: Predictor | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from energysplit.costs.elsewhere import check_device
 from energysplit.costs.predictor import Predictor
-from energysplit.costs.registry import register_cost
+from energysplit.costs.registry import WHERE_GIVEN, register_cost
 from energysplit.costs.table import CostTable, Provenance
 from energysplit.errors import InputError
 from energysplit.hardware import HardwareProfile, load
@@ -46,8 +46,8 @@ class Latency:
     ) -> None:
         if profile is None and tables is None:
             raise InputError(
-                "cost 'latency': give tables=... (a folder that 'energysplit profile' wrote) or profile=... (then "
-                "cost_tables/NAME is taken)"
+                "cost 'latency': give tables=FOLDER, which 'energysplit profile' wrote, or profile=NAME, for which "
+                f"cost_tables/NAME is taken ({WHERE_GIVEN})"
             )
         device = None if profile is None else load(profile)
         folder = Path(tables) if tables is not None else TABLES / device.name  # type: ignore[union-attr]

@@ -19,6 +19,8 @@ P = TypeVar("P", bound=type)
 _registered: dict[str, type] = {}
 
 COMBINE = ("sum", "max")
+WHERE_GIVEN = "in a recipe under [hardware]; on the command line --tables, --profile"
+"""Where a provider's tables and profile are given, other than as its arguments; for messages."""
 
 
 def register_cost(name: str) -> Callable[[P], P]:

@@ -132,12 +132,16 @@ def _read(name: str, known: SmallSet, root: Path, *, train: bool, download: bool
     # RuntimeError: torchvision did not find the files; OSError: network or disk; the others: damaged files.
     except (RuntimeError, OSError, *_DAMAGED) as error:
         expected = f"expected in {root}: {known.files}"
+        # Torchvision's own hint is one for its callers, and says nothing that is not said here.
+        why = "" if "download=True" in str(error) else f" ({error})"
         if download:
-            raise DataError(f"{name} could not be downloaded to {root} ({error}); {expected}") from error
-        state = "is empty" if root.is_dir() and not any(root.iterdir()) else "has no complete copy of it"
+            raise DataError(f"{name} could not be downloaded to {root}{why}; {expected}") from error
+        state = (
+            "is empty" if root.is_dir() and not any(root.iterdir()) else "has no complete copy of it, or a damaged one"
+        )
         state = state if root.is_dir() else "does not exist"
         raise DataError(
-            f"{name}: the folder {root} {state} ({error}); {expected}. "
+            f"{name}: the folder {root} {state}{why if root.is_dir() else ''}; {expected}. "
             "Set data.root to the folder that holds them, or data.download = true"
         ) from error
     images = torch.as_tensor(data.data)

@@ -33,8 +33,8 @@ from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.place import Held, held
 from energysplit.output.tensors import load_tensors, save_tensors
-from energysplit.recipe import Recipe, changes, completed
-from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, value_of
+from energysplit.recipe import Recipe, before_and_now, changes, completed
+from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, some, value_of, was_and_is
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe, recipe_text, saved_changes, saved_recipe
 from energysplit.train.plateau import Plateau
 from energysplit.types import JOURNAL_FILE, GrowthRecord, SplitIndex, TrainRecord
@@ -339,20 +339,23 @@ def check_folder(path: Path, recipe: Recipe, resume: bool, change: bool = False)
     except (OSError, ValueError) as error:
         raise RunError(f"{path / RECIPE_FILE} can't be read ({error}); choose another folder with --run") from error
     changed = changes(recipe, old) if isinstance(old, dict) else ["everything"]
-    may, fixed = changeable(changed)
+    values = before_and_now(recipe, old, changed) if isinstance(old, dict) else {"everything": (None, None)}
+    may, fixed = changeable(values)
     if recipe.baseline is not None and "train.epochs" in may:
         fixed.append("train.epochs")  # of the stages before it a fresh network is given the epochs too
     if not changed or (change and not fixed):
         return
-    differ = f"{', '.join(changed)} differ{'s' if len(changed) == 1 else ''}"
+    differ = f"{was_and_is(values)} differ{'s' if len(values) == 1 else ''}"
     if change:
-        stay = f"{', '.join(fixed)} can't change in a run that has begun, whose stages depend on it"
+        stay = f"{some(fixed)} can't change in a run that has begun, whose stages depend on it"
         raise RunError(
             f"run folder {path} was started with another recipe: {differ}; {stay}: put the old value back, or choose "
             "another folder with --run"
         )
-    way = "" if fixed else ", or give --change to go on with the new values from the next stage on,"
+    way = "" if fixed else ", or give --resume --change to go on with the new values from the next stage on,"
+    only = "--resume --change goes on with other values of most keys of train, index, step and run"
+    where = f" ({only}, not of {some(fixed)})" if fixed else ""
     raise RunError(
         f"run folder {path} was started with another recipe: {differ}; resume with the same recipe{way} or choose "
-        "another folder with --run"
+        f"another folder with --run{where}"
     )

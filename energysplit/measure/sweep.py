@@ -107,11 +107,12 @@ class Sweep:
                 self.progress.line(f"done: {self.state()}")
                 break
             if left_s <= 0 and self._count(family.label):
-                self.progress.line(f"time is up ({self.options.minutes:g} minutes): {self.state()}")
+                self.progress.line(f"time is up ({_counted(self.options.minutes, 'minute')}): {self.state()}")
                 break
             self._measure(family, number)
             left_s = max(0.0, self.options.minutes * 60 - (time.monotonic() - start))
-            self.progress.line(f"{len(self.measured)} networks, {self.state()}; at most {left_s / 60:.1f} minutes left")
+            left = _counted(round(left_s / 60, 1), "minute") if left_s >= 59.5 else _counted(round(left_s), "second")
+            self.progress.line(f"{len(self.measured)} networks, {self.state()}; at most {left} left")
 
     def state(self) -> str:
         """The estimated error of each family, in words."""
@@ -263,6 +264,11 @@ def model_bytes(family: Family, widths: Mapping[str, int], precision: Precision)
     if precision == "fp32":
         return family.template.at(widths)
     return converted(family.template.at(widths, filled=False), precision)
+
+
+def _counted(number: float, unit: str) -> str:
+    """A number of minutes or seconds, one of them without an s."""
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
 
 
 def _doubt(predictor: Predictor, family: Family, widths: Mapping[str, int]) -> float:

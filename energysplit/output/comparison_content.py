@@ -10,7 +10,7 @@ import numpy as np
 from energysplit.output.comparison import Comparison, Method
 from energysplit.output.comparison_equal import at_equal_cost, listed
 from energysplit.output.comparison_plot import compared_figure
-from energysplit.output.comparison_statistics import SAME_COST, Mean, mean_interval
+from energysplit.output.comparison_statistics import SAME_COST, Mean, ends_of_share, mean_interval
 from energysplit.output.document import (
     Block,
     Column,
@@ -147,9 +147,8 @@ def _stage_row(comparison: Comparison, method: Method, stage: int) -> tuple[str,
 
 
 def _mean_cells(mean: Mean) -> tuple[str, str]:
-    if mean.low is None or mean.high is None:
-        return percent(mean.value), NOTHING
-    return percent(mean.value), f"{_hundredfold(mean.low)} to {percent(mean.high)}"
+    ends = ends_of_share(mean)
+    return percent(mean.value), f"{_hundredfold(ends[0])} to {percent(ends[1])}" if ends else NOTHING
 
 
 def _hundredfold(share: float) -> str:
@@ -210,8 +209,8 @@ def _span(values: Sequence[int]) -> str:
 
 _STAGES = (
     "Costs and accuracies are means over the seeds that have finished the stage; intervals are 95 % intervals of the "
-    "mean over seeds (Student's t), where there are at least two. Test accuracy is reported only: no run, stage or "
-    "method was chosen by it."
+    "mean over seeds (Student's t), where there are at least two, shown between 0 and 100 %. Test accuracy is reported "
+    "only: no run, stage or method was chosen by it."
 )
 _NUMBERS = (
     "Runs whose recipes differ in seed and name only are one method. A measured cost is that of the exported model, so "

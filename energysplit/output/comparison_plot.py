@@ -11,7 +11,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from energysplit.errors import InputError
 from energysplit.output.comparison import Comparison, CostName, Method, Published
-from energysplit.output.comparison_statistics import Mean, mean_interval
+from energysplit.output.comparison_statistics import Mean, ends_of_share, mean_interval
 from energysplit.output.figure_style import (
     BLUE,
     GREEN,
@@ -103,11 +103,10 @@ def _draw(axes: Axes, method: Method, name: CostName, number: int, aside: float)
     )
     ends = []
     for cost, mean in points:
-        if mean.low is not None and mean.high is not None:
-            axes.plot(
-                [cost, cost], [100 * mean.low, 100 * mean.high], color=colour, linewidth=1.1, zorder=3, transform=beside
-            )
-            ends += [100 * mean.low, 100 * mean.high]
+        if shares := ends_of_share(mean):
+            low, high = 100 * shares[0], 100 * shares[1]
+            axes.plot([cost, cost], [low, high], color=colour, linewidth=1.1, zorder=3, transform=beside)
+            ends += [low, high]
     return ends
 
 

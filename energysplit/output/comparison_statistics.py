@@ -64,6 +64,18 @@ def mean_interval(samples: Sequence[float]) -> Mean:
     return Mean(mean, mean - half, mean + half, count)
 
 
+def ends_of_share(mean: Mean) -> tuple[float, float] | None:
+    """The ends of a mean share's interval as they are shown, cut to 0 and 1; None without an interval.
+
+    Example:
+        >>> ends_of_share(Mean(0.92, 0.84, 1.01, 3))
+        (0.84, 1.0)
+    """
+    if mean.low is None or mean.high is None:
+        return None
+    return max(0.0, mean.low), min(1.0, mean.high)
+
+
 def variance(samples: Sequence[float]) -> float:
     """Sample variance, with n - 1 below; 0 where all samples are equal, whatever their mean rounds to."""
     return 0.0 if min(samples) == max(samples) else float(np.var(samples, ddof=1))

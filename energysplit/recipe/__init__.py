@@ -1,6 +1,6 @@
 """Recipes: everything a growth needs to know, read from TOML and checked before anything runs."""
 
-from energysplit.recipe.changes import changes, completed
+from energysplit.recipe.changes import before_and_now, changes, completed
 from energysplit.recipe.load import Setting, from_dict, load, override
 from energysplit.recipe.schema import (
     BaselineRecipe,
@@ -37,6 +37,7 @@ __all__ = [
     "Setting",
     "StepRecipe",
     "TrainRecipe",
+    "before_and_now",
     "changes",
     "completed",
     "from_dict",

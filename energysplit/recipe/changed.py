@@ -143,5 +143,36 @@ def value_of(tree: Mapping[str, Any], name: str) -> Any:
     return found.get(key) if isinstance(found, Mapping) else None
 
 
+def was_and_is(values: Mapping[str, tuple[Any, Any]]) -> str:
+    """Keys with what they were and what they are; of many the first, and how many more there are.
+
+    Example:
+        >>> was_and_is({"seed": (0, 1), "train.epochs": (5, [3, 1])})
+        'seed (was 0, is 1), train.epochs (was 5, is [3, 1])'
+        >>> was_and_is({f"key{number}": (None, True) for number in range(7)})
+        'key0 (was not set, is true), key1 (was not set, is true), key2 (was not set, is true) and 4 more'
+    """
+    shown = [
+        key if (words := (_short(before), _short(after)))[0] == words[1] else f"{key} (was {words[0]}, is {words[1]})"
+        for key, (before, after) in values.items()
+    ]
+    return some(shown)
+
+
+def some(words: Sequence[str]) -> str:
+    """A list of at most four words; of more the first three, and how many are left.
+
+    Example:
+        >>> some(["a", "b", "c", "d"]), some(["a", "b", "c", "d", "e"])
+        ('a, b, c, d', 'a, b, c and 2 more')
+    """
+    return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
+
+
+def _short(value: Any) -> str:
+    word = _word(value)
+    return word if len(word) <= 40 else f"{word[:39]}…"
+
+
 def _word(value: Any) -> str:
     return "not set" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

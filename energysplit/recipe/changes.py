@@ -6,7 +6,7 @@ A resumed run is checked by it: `recipe.json` holds the recipe that the run was 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -26,11 +26,22 @@ from energysplit.recipe.schema import (
 def changes(recipe: Recipe, old: Mapping[str, Any]) -> list[str]:
     """Dotted keys, sorted, whose values differ from those of `old`, an earlier `Recipe.resolved()`.
 
-    A key that only one of the two has differs; keys of list items carry their number (`budget.0.limit`). Keys that
-    recipes did not have at first count as their default where `old` lacks them, so that old runs can be resumed.
+    A key that only one of the two has differs; keys of tables in a list carry their number (`budget.0.limit`), and
+    another list is one value. Keys that recipes did not have at first count as their default where `old` lacks them, so
+    that old runs can be resumed.
     """
     before, now = _flat(completed(old)), _flat(recipe.resolved())
     return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
+
+
+def before_and_now(recipe: Recipe, old: Mapping[str, Any], keys: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """The values that keys have in `old` and in a recipe, in this order; None where a key is missing.
+
+    A table that only one of the two has is named by its keys, not once more by itself.
+    """
+    before, now, listed = _flat(completed(old)), _flat(recipe.resolved()), list(keys)
+    inner = [key for key in listed if not any(other.startswith(f"{key}.") for other in listed)]
+    return {key: (before.get(key), now.get(key)) for key in inner}
 
 
 def completed(old: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,8 +73,9 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> leaf. Empty tables and lists are leaves, so that losing one is a difference."""
-    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if isinstance(tree, list) else []
+    """Dotted key -> leaf. Lists are leaves but for those of tables; so are empty tables: losing one is a difference."""
+    tables = isinstance(tree, list) and all(isinstance(item, Mapping) for item in tree)
+    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if tables else []
     if not items:
         return {prefix: tree}
     flat: dict[str, Any] = {}

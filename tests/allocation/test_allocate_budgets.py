@@ -73,6 +73,10 @@ def test_below_the_present_price(chain: Callable, indices: Callable) -> None:
         r"by 722 param \(3\.6%\); raise the limit",
     ):
         allocate(net, indices(net, 0), [Budget("params", 20_000)])
+    with pytest.raises(BudgetError, match=r"by 18,722 param \(936\.1%\); raise"):
+        allocate(net, indices(net, 0), [Budget("params", 2000)])
+    with pytest.raises(BudgetError, match=r"by 20,712 param; raise"):  # twenty thousand percent
+        allocate(net, indices(net, 0), [Budget("params", "10 params")])
     with pytest.raises(BudgetError, match=r"the limit of 10,361 param is below"):
         allocate(net, indices(net, 0), [Budget("params", "0.5x", "stage")])
     with pytest.raises(BudgetError, match=r"the limit of 0 param is below .* by 20,722 param; raise"):
@@ -141,6 +145,35 @@ def test_limits_with_a_unit(chain: Callable, provider: str, text: str, expected:
     (limit,) = resolve(net, [Budget(provider, text)], None)
     assert limit.limit == expected
     assert resolve(net, [Budget(provider, text, "stage")], {provider: 1.0})[0].limit == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "end"),
+    [
+        (1.8, "; did you mean '1.8x'?"),
+        (" 1.2 ", "; did you mean '1.2x'?"),
+        (20, "; did you mean '20x'?"),
+        (21, "; raise the limit or start from a smaller network"),
+        (0.5, "; raise the limit or start from a smaller network"),
+        ("1.2 MAC", "; raise the limit or start from a smaller network"),
+    ],
+)
+def test_a_factor_without_its_x_is_proposed_with_it(chain: Callable, limit: float | str, end: str) -> None:
+    net = chain([8])
+    macs = price(net, "macs").value
+    assert macs > 20 * 1000
+    for scope in ("network", "stage"):
+        with pytest.raises(BudgetError) as caught:
+            resolve(net, [Budget("macs", limit, scope)], None)
+        assert str(caught.value).endswith(end)
+        assert "%" not in str(caught.value)
+    with pytest.raises(BudgetError) as caught:
+        resolve(net, [Budget("macs", limit), Budget("params", 20_000)], None)
+    proposed = f", {end[2:]}; 'params'" if "x'?" in end else " MAC; 'params'"
+    assert proposed in str(caught.value)
+    # Near its price a number is what it says.
+    with pytest.raises(BudgetError, match=r"by 8 channel \(80\.0%\); raise"):
+        resolve(net, [Budget(Channels(), 10)], None)
 
 
 def test_every_budget_that_is_passed_already_is_named_and_which_binds_most(chain: Callable) -> None:

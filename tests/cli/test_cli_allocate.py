@@ -238,6 +238,8 @@ def test_a_device_given_here_goes_before_the_recipes(run: Path, tmp_path: Path) 
         (["--budget", "macs=-2x"], "--budget macs=-2x: limit '-2x' is not a finite number of at least 0"),
         (["--budget", "macs=nan"], "budget 'macs': limit 'nan' is not a finite number of at least 0"),
         (["--budget", "macs=100"], "is below the price of the network as it is"),
+        (["--budget", "latency=6"], "on the command line --tables, --profile)"),
+        (["--budget", "macs=1.2"], "; did you mean '1.2x'?"),
         (["--budget", "macs"], "--budget macs: expected PROVIDER=LIMIT, such as latency=6ms or macs=1.5x:stage"),
         (["--budget", "macs=2x:stge"], "--budget macs=2x:stge: scope 'stge': did you mean 'stage'?"),
         (["--budget", "macs=2x", "--budget", "macs=3x"], "budget 'macs' of scope 'stage' is given twice"),

@@ -323,7 +323,7 @@ def test_a_recipe_and_a_run_bring_their_device(tables, tmp_path):
             ["mlp", "--profile", "gap9"],
             "--profile: none of the providers macs, params takes it; add --provider and one of",
         ),
-        (["mlp", "--provider", "latency", "--strict"], "give tables=... (a folder that 'energysplit profile' wrote)"),
+        (["mlp", "--provider", "latency", "--strict"], "give tables=FOLDER, which 'energysplit profile' wrote, or"),
         (["mlp", "--provider", "roofline", "--profile", "gap8"], "no hardware profile 'gap8'; did you mean 'gap9'?"),
         (["torchvision:r3d_18"], "does not run on an example input"),
     ],

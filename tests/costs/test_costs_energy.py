@@ -167,7 +167,10 @@ def test_precision_is_an_option() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, r"give profile=.* or tables="),
+        (
+            {},
+            r"give profile=NAME, .* or tables=FOLDER, .* \(in a recipe under \[hardware\]; on the command line -",
+        ),
         (
             {"profile": "x86_avx512_2core"},
             r"'x86_avx512_2core' can't give energy: missing compute.fp32.energy, memory.0.energy \(L2\), memory.1",

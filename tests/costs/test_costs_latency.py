@@ -116,7 +116,11 @@ def test_the_table_of_a_profile_is_found_by_its_name(net, tmp_path, monkeypatch,
 
 
 def test_a_device_is_needed():
-    with pytest.raises(InputError, match=r"cost 'latency': give tables=\.\.\. \(a folder that .* or profile=\.\.\."):
+    with pytest.raises(
+        InputError,
+        match=r"cost 'latency': give tables=FOLDER, .* or profile=NAME, .* \(in a recipe under \[hardware\]; on the "
+        r"command line --tables, --profile\)$",
+    ):
         cost_provider("latency")
 
 

@@ -63,7 +63,8 @@ def test_a_training_that_ran_out_of_memory_goes_on_with_smaller_batches(tmp_path
     first = growth_runs.journal(folder)
     shutil.copytree(folder, tmp_path / "killed")
     with pytest.raises(
-        RunError, match=r"train\.batch_size differs; resume with the same recipe, or give --change to go"
+        RunError,
+        match=r"train\.batch_size \(was 128, is 64\) differs; resume with the same recipe, or give --resume --change",
     ):
         growth.grow(after, run_dir=folder, resume=True)
     with pytest.raises(InputError, match="--change is for a run that goes on; give --resume too"):
@@ -125,7 +126,11 @@ def test_what_finished_stages_depend_on_is_refused_by_name(tmp_path, monkeypatch
     (fixed,) = [key for key in changes(changed, saved_recipe(folder)) if key not in CHANGEABLE]
     with pytest.raises(RunError, match=rf"; {fixed} can't change in a run that has begun"):
         growth.grow(changed, run_dir=folder, resume=True, change=True)
-    with pytest.raises(RunError, match=r"differs?; resume with the same recipe or choose another folder"):
+    with pytest.raises(
+        RunError,
+        match=r"differs?; resume with the same recipe or choose another folder with --run \(--resume --change goes on "
+        rf"with other values of most keys of train, index, step and run, not of {fixed}\)$",
+    ):
         growth.grow(changed, run_dir=folder, resume=True)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

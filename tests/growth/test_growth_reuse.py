@@ -93,7 +93,7 @@ def test_refusals_write_nothing(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
     assert not reuse_seed(tmp_path / "first", new, recipe), "it has begun"
     assert before == {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match=r"another recipe: growth\.stages differs"):
+    with pytest.raises(RunError, match=r"another recipe: growth\.stages \(was 0, is 1\) differs"):
         reuse_seed(tmp_path / "first", new, tiny(train={"epochs": 1}, growth={"stages": 1}))
 
     weights = tmp_path / "first" / "stages" / "0" / "weights.safetensors"

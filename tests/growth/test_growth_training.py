@@ -151,7 +151,7 @@ def test_a_run_from_before_goes_on(plain, tmp_path, monkeypatch):
     assert result.warnings == ()
     assert growth_runs.journal(folder) == growth_runs.journal(plain)
     assert growth_runs.files(folder) == growth_runs.files(plain)
-    with pytest.raises(es.InputError, match=r"another recipe: train.ema differs;"):
+    with pytest.raises(es.InputError, match=r"another recipe: train.ema \(was not set, is 0.9\) differs;"):
         growth.grow(recipe(ema=0.9), run_dir=folder, resume=True)
 
 

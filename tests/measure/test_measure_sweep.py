@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import device_tables
 import numpy as np
@@ -187,6 +189,19 @@ def test_a_group_lost_in_the_middle_is_filled_in(family, tmp_path):
     assert [next(numbers), next(numbers)] == [1, 3]
     again._measure(family, 1)
     assert (tmp_path / FOLDER / "002" / RESULTS_FILE).read_bytes() == kept
+
+
+def test_the_time_left_is_said_in_minutes_then_in_seconds(family, tmp_path, monkeypatch):
+    """A clock that goes half a minute each time it is looked at: twice for each group."""
+    ticks = itertools.count(0, 30)
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    _, lines = run([family], tmp_path / "two", minutes=2.0)
+    assert [line.partition("; ")[2] for line in lines] == ["at most 1 minute left", "at most 0 seconds left", ""]
+    assert lines[-1].startswith("time is up (2 minutes): ")
+    ticks = itertools.count(0, 29.5)
+    _, lines = run([family], tmp_path / "one", minutes=1.0)
+    assert [line.partition("; ")[2] for line in lines] == ["at most 1 second left", ""]
+    assert lines[-1].startswith("time is up (1 minute): ")
 
 
 def test_it_ends_when_networks_are_predicted_well_enough(family, tmp_path, monkeypatch):

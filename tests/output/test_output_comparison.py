@@ -126,6 +126,22 @@ def test_table_of_stages(folders: list[Path]) -> None:
     assert table.rows[-1] == ("wide", "0", "1", "14.14 M", "61.50 %", "–", "61.00 %", "–", "8")
 
 
+def test_no_interval_of_an_accuracy_is_shown_below_nothing_or_above_all(tmp_path: Path) -> None:
+    """Two seeds' intervals are wide; their statistics stay what they are."""
+    runs = [
+        made_up(tmp_path / f"s{seed}", [(10e6, 0.02 + seed / 10), (20e6, 0.85 + seed / 10)], seed=seed)
+        for seed in range(2)
+    ]
+    found = _compared(*runs)
+    (_, low), (_, high) = stage_points(found.methods[0], MACS)
+    assert (low.low, high.high) == (pytest.approx(0.07 - 12.7062 * 0.05), pytest.approx(0.9 + 12.7062 * 0.05))
+    assert [row[5] for row in stage_table(found).rows] == ["0.00 to 71.03 %", "26.97 to 100.00 %"]
+    assert [row[7] for row in stage_table(found).rows] == ["0.00 to 70.53 %", "26.47 to 100.00 %"]
+    (axes,) = compared_figure(found, MACS).axes
+    bars = [list(line.get_ydata()) for line in axes.lines if list(line.get_xdata()) in ([10e6, 10e6], [20e6, 20e6])]
+    assert bars == [[0, pytest.approx(70.531)], [pytest.approx(26.469), 100]]
+
+
 @pytest.mark.parametrize(
     ("changed", "doubt"),
     [

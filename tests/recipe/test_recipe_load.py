@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from energysplit.errors import RecipeError
-from energysplit.recipe import Recipe, changes, from_dict, load, override
+from energysplit.recipe import Recipe, before_and_now, changes, from_dict, load, override
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -236,7 +236,15 @@ def test_changes_names_the_keys_that_differ(write):
     path = write(MINIMAL)
     old = load(path)
     new = override(old, ["budget.0.limit=3.0", "data.limit=9", "model.args.widths=[1]"])
-    assert changes(new, old.resolved()) == ["budget.0.limit", "data.limit", "model.args", "model.args.widths.0"]
+    assert changes(new, old.resolved()) == ["budget.0.limit", "data.limit", "model.args", "model.args.widths"]
+    # A list of numbers is one value, and what a new table has says that it is new.
+    assert before_and_now(new, old.resolved(), changes(new, old.resolved())) == {
+        "budget.0.limit": ("1.5x", 3.0),
+        "data.limit": (None, 9),
+        "model.args.widths": (None, [1]),
+    }
+    new = override(old, ["train.epochs=[1, 2]", "growth.stages=2"])
+    assert changes(new, old.resolved()) == ["growth.stages", "train.epochs"]
     without = old.resolved()
     del without["step"]["largest"]
     assert changes(old, without) == ["step.largest"]
