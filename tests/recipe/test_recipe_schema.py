@@ -45,7 +45,7 @@ BASE = {
         ("train.weight_decay=inf", "weight_decay: expected a number >= 0"),
         ("train.milestones=[0.8, 0.2]", "milestones: expected fractions that rise"),
         ("train.milestones=[1.5]", "milestones"),
-        ("index.method=lobcpg", "expected 'lobpcg', 'rmsprop', 'exact' or 'random'.*did you mean 'lobpcg'"),
+        ("index.method=lobcpg", "expected 'lobpcg', 'rmsprop', 'exact', 'random' or 'fresh'.*did you mean 'lobpcg'"),
         ("index.linear=outgoin", "expected 'skip', 'unit' or 'outgoing'.*did you mean 'outgoing'"),
         ("index.images=0", "index.images: expected a whole number >= 1"),
         ("step.size=0", "step.size: expected a number > 0"),

@@ -305,7 +305,7 @@ def test_a_list_of_channels_is_one_of_pairs():
             "kind 'quadruple' of channel 1 has negative shares, which need a mass above 1; mass = 1",
         ),
         ({1: "quadrupel"}, 2.0, "no kind of split 'quadrupel' .channel 1.: did you mean 'quadruple'"),
-        ({1: "triple"}, 1.0, "no kind of split 'triple' .channel 1.: known: pair"),
+        ({1: "triple"}, 1.0, "no kind of split 'triple' .channel 1.: known: fresh, pair"),
         ({1: "pair"}, 0.5, "mass = 0.5 given, a finite number of at least 1"),
         ([1], float("nan"), "mass = nan given"),
         ({True: "pair"}, 2.0, "not a mask"),
