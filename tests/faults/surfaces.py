@@ -192,6 +192,7 @@ def _index(folder: Path) -> None:
     found = net()
     index = {
         name: SplitIndex(
+            kind="fresh" if number else "pair",
             value=torch.linspace(-1, 1, group.channels),
             direction={layer: torch.zeros_like(found.weight(layer)) for layer in group.movers},
             stderr=torch.ones(group.channels),
@@ -200,7 +201,7 @@ def _index(folder: Path) -> None:
             solver="lobpcg",
             sweeps=2.0,
         )
-        for name, group in found.groups.items()
+        for number, (name, group) in enumerate(found.groups.items())
         if group.splittable
     }
     save_index(folder / "index.safetensors", index)

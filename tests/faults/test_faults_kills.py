@@ -49,7 +49,8 @@ def assert_same(folder: Path, reference: Path) -> None:
 
 
 def variants(folder: Path) -> dict[str, Path]:
-    """Recipes by name: with export, measurement, averaged weights and curves; signed; branching; a baseline."""
+    """Recipes by name: with export, measurement, averaged weights and curves; signed; fresh neurons; branching; a
+    baseline."""
     setup = growth.setup.prepare(growth_runs.tiny())
     setup.session.close()
     device_tables.write_table(folder / "tables", setup.seed)
@@ -64,6 +65,7 @@ def variants(folder: Path) -> dict[str, Path]:
             hardware={"tables": str(folder / "tables")},
         ),
         "signed": growth_runs.tiny(train=short, growth={"signed": True, "mass": 2.0}, index={"held_out_images": 256}),
+        "fresh": growth_runs.tiny(train=short, index={"method": "fresh"}),
         "branching": growth_runs.tiny(
             train=short,
             model={
@@ -99,12 +101,13 @@ def kill(processes, recipe: Path, folder: Path, aim: str | None, chance: random.
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
-    ("name", "kills"), [("plain", 40), ("everything", 60), ("signed", 25), ("branching", 25), ("baseline", 25)]
+    ("name", "kills"),
+    [("plain", 40), ("everything", 60), ("signed", 25), ("fresh", 25), ("branching", 25), ("baseline", 25)],
 )
 def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, tell, name, kills):
     """Killed and resumed until it has had its kills, several runs if need be; each ends like the undisturbed one."""
     if not in_full and name != "plain":
-        pytest.skip("one of five recipes, in full with --faults")
+        pytest.skip("one of six recipes, in full with --faults")
     chance, recipes = random.Random(name), variants(tmp_path)
     reference = tmp_path / name
     for each in dict.fromkeys(("plain", name) if name == "baseline" else (name,)):

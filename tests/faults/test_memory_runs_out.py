@@ -31,7 +31,7 @@ ERRORS = [
     RuntimeError("could not create a primitive"),
     MemoryError(),
 ]
-METHODS = {"lobpcg": {"sweeps": 3}, "rmsprop": {"sweeps": 2}, "exact": {}, "random": {}}
+METHODS = {"lobpcg": {"sweeps": 3}, "rmsprop": {"sweeps": 2}, "exact": {}, "random": {}, "fresh": {}}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from energysplit.errors import CheckFailed, DataError, InputError, RecipeError
 from energysplit.growth import setup, stage
 from energysplit.output.atomic import write_text
 
-METHODS = {"lobpcg": {"sweeps": 3}, "rmsprop": {"sweeps": 2}, "exact": {}, "random": {}}
+METHODS = {"lobpcg": {"sweeps": 3}, "rmsprop": {"sweeps": 2}, "exact": {}, "random": {}, "fresh": {}}
 
 
 class Lines(growth.loop.SilentProgress):
@@ -48,7 +48,8 @@ def images(dtype=torch.float32):
     return [(torch.randn(16, 1, 6, 6, generator=generator).to(dtype), torch.arange(16) % 3)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+# Not fresh: the rows of fresh neurons are as long as the group's, so all of them know of one that is out of bounds.
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "fresh"])
 def test_a_neuron_that_overflows_leaves_the_others_alone(method, in_full):
     """Neuron 2 of the second layer has weights so large that its tangents overflow; nothing reads it."""
     for curvature in ("exact", "producer") if in_full else ("exact",):
