@@ -65,7 +65,8 @@ def fresh_index(
     Returns:
         Group -> `SplitIndex` of kind "fresh". value: loss change, to first order, of outgoing weights that are as long
         as the root mean square of the group's; below zero where the direction holds on the images of the value.
-        direction: move from the neuron's rows to the fresh one's, for a step of 1. stderr: over batches; None of one.
+        direction: move from the neuron's rows to the fresh one's, for a step of 1. stderr: over batches; None of one. A
+        value that overflowed is NaN.
 
     Raises:
         InputError: there are no images, the loss is not finite, or an option does not fit the network.
@@ -82,12 +83,12 @@ def fresh_index(
 
     found = beside.mean(sample)
     # Along which the loss falls; a neuron that nothing reads the gradient of stays where it is.
-    fall = {name: -normalise(gradient) for name, gradient in found.items()}
+    fall = {name: -normalise(gradient.double()).to(gradient) for name, gradient in found.items()}
     judges = _enough(sample if held_out is None else held_out, fewest(statistics, share))
     values = beside.along(judges, fall)
     return {
         name: SplitIndex(
-            value=beside.size[name] * value,
+            value=_known(beside.size[name] * value),
             direction=directions[name],
             stderr=None if stderr is None else beside.size[name] * stderr,
             residual=torch.full_like(value, torch.nan),
@@ -261,6 +262,16 @@ def _enough(batches: Batches, least: int) -> Batches:
     if len(batches) >= _BATCHES:
         return batches
     return cut(batches, max(1, count_images(batches) // _BATCHES), least)
+
+
+def _known(value: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The values, NaN where they overflowed.
+
+    Example:
+        >>> _known(torch.tensor([-1.0, -torch.inf, torch.nan])).tolist()
+        [-1.0, nan, nan]
+    """
+    return torch.where(torch.isfinite(value), value, torch.nan)
 
 
 def _mean(

@@ -316,6 +316,16 @@ def test_nothing_to_grow_and_nothing_that_depends_on_the_output():
     assert all(not found.value.any() for found in index.values())
 
 
+def test_values_of_a_huge_loss_are_huge_and_not_lost():
+    net = graph_cases.network("bottleneck")
+    single = es.trace(net.module.float(), BATCH[0].float())
+    batch = (BATCH[0].float(), BATCH[1])
+    usual = fresh(single, [batch])
+    huge = es.splitting_index(single, [batch], lambda o, y: F.cross_entropy(o, y) * 1e36, method="fresh", seed=3)
+    for name, found in usual.items():
+        torch.testing.assert_close(huge[name].value / 1e36, found.value, rtol=1e-4, atol=1e-6)
+
+
 def test_a_list_of_neurons_is_no_choice_of_fresh_ones():
     net = graph_cases.network("bottleneck")
     index = fresh(net)
