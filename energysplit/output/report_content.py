@@ -25,6 +25,7 @@ from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import duration, percent, plain, price_words, provider_name, quantity, times
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report_baseline import baseline_section, baseline_summary, widths_section
+from energysplit.output.report_indices import every, indices_section
 from energysplit.output.report_measured import measured_section
 from energysplit.output.report_recipe import recipe_section
 from energysplit.recipe.changed import RecipeChange
@@ -39,24 +40,6 @@ _KEPT = (
     "nothing is predicted of it, and what is realised is rounding. What a growth is worth shows in the accuracy after "
     "the next training."
 )
-_CURVATURE = {
-    "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",
-    "producer": "producer: at the nonlinearity after the producer only, as in Wang et al. 2019; followers ignored",
-}
-_STATISTICS = {
-    "running": "running: they keep their statistics when neurons move, as in inference",
-    "batch": "batch: their statistics follow each batch when neurons move, as in training",
-}
-_SHRINKAGE = {
-    "none": "none: neurons were chosen by their own held-out values",
-    "group": "group: neurons were chosen by held-out values drawn towards their group's mean, the more the larger the "
-    "standard error",
-}
-_LINEAR = {
-    "skip": "skip: groups without a nonlinearity have index 0 and are left alone",
-    "unit": "unit: groups without a nonlinearity are given the second derivative 1, the paper's surrogate",
-    "outgoing": "outgoing: offspring may differ in their outgoing weights too, so groups without a nonlinearity grow",
-}
 
 
 def report_document(
@@ -100,7 +83,7 @@ def report_document(
 
 def _growth(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
     """What is said of growths."""
-    return (_prediction(recipe, records), _widths(records), _budgets(records), _indices(records))
+    return (_prediction(recipe, records), _widths(records), _budgets(records), indices_section(records))
 
 
 def _baseline(records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
@@ -310,69 +293,6 @@ def _budgets(records: Sequence[GrowthRecord]) -> Section:
     return Section("Budgets", (tables.budget_table(records), Paragraph(text), Facts(tuple(facts))))
 
 
-def _indices(records: Sequence[GrowthRecord]) -> Section:
-    grown = tables.growths(records)
-    if not grown:
-        return Section("Splitting indices", (Paragraph("None were computed."),))
-    if tables.is_fresh(records):
-        return _values_of_fresh(records)
-    facts = (
-        ("Curvature", _all(_CURVATURE.get(growth.index.curvature, growth.index.curvature) for _, growth in grown)),
-        ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
-        ("Shrinkage", _all(_SHRINKAGE.get(growth.index.shrinkage, growth.index.shrinkage) for _, growth in grown)),
-        ("Linear groups", _all(_LINEAR.get(growth.index.linear, growth.index.linear) for _, growth in grown)),
-        (
-            "Kinks",
-            _all(
-                f"an activation with a kink (ReLU, ReLU6) is smoothed as softplus with beta {growth.index.kink_beta:g}"
-                for _, growth in grown
-            ),
-        ),
-    )
-    sums = "the sums are over all neurons."
-    if tables.is_signed(records):
-        sums = (
-            "that is the lower end of its spectrum. Signed splits gain from the upper end as well, where a copy is "
-            "subtracted; the sums and counts here are of the lower ends alone, over all neurons."
-        )
-    by_chance = {growth.index.solver == "random" for _, growth in grown}
-    along = "its best direction" if by_chance == {False} else "a direction drawn at random (solver 'random')"
-    optimistic = " On the images the directions were found on the sum is optimistic." if False in by_chance else ""
-    chosen = _chosen_by(records)
-    text = (
-        f"A splitting index is the loss change of splitting a neuron along {along}, per half squared step; "
-        f"{sums}{optimistic} The held-out sum, on other images, is the honest one{chosen}; ± is its standard error."
-    )
-    return Section("Splitting indices", (Facts(facts), tables.index_table(records), Paragraph(text)))
-
-
-def _chosen_by(records: Sequence[GrowthRecord]) -> str:
-    """What the held-out values have to do with the choice of neurons."""
-    grown = tables.growths(records)
-    if any(tables.by_chance(growth) for _, growth in grown):
-        return ""
-    if any(growth.index.shrinkage != "none" for _, growth in grown):
-        return "; neurons were chosen by its values after they were drawn towards their groups' means"
-    return ", and the one neurons were chosen by"
-
-
-def _values_of_fresh(records: Sequence[GrowthRecord]) -> Section:
-    grown = tables.growths(records)
-    facts = (
-        ("Batch norms", _all(_STATISTICS.get(growth.index.statistics, growth.index.statistics) for _, growth in grown)),
-        ("Shrinkage", _all(_SHRINKAGE.get(growth.index.shrinkage, growth.index.shrinkage) for _, growth in grown)),
-    )
-    chosen = _chosen_by(records)
-    text = (
-        "No neuron was split: what was asked is what a new neuron beside each old one would bring, with rows drawn at "
-        "random. A value is by how much, to first order, the loss changes if that neuron's outgoing weights, zero at "
-        "first, become as long as those of its group, along their gradient; the sums are over all such neurons. On the "
-        "images that the gradient was found on the sum is optimistic. The held-out sum, on other images, is the honest "
-        f"one{chosen}."
-    )
-    return Section("What fresh neurons would bring", (Facts(facts), tables.index_table(records), Paragraph(text)))
-
-
 def _times(records: Sequence[GrowthRecord]) -> Section:
     picture = Picture(
         "seconds",
@@ -419,7 +339,7 @@ def file_name(provider: str) -> str:
 
 
 def _step(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> str:
-    policy = _all(growth.step.policy for _, growth in tables.growths(records))
+    policy = every(growth.step.policy for _, growth in tables.growths(records))
     size = (recipe.get("step") or {}).get("size")
     sizes = [size for _, growth in tables.growths(records) for size in growth.step.size.values()]
     found = f"{_range(sizes)} in weight units" if sizes else "no group moved"
@@ -440,8 +360,3 @@ def _small_steps(records: Sequence[GrowthRecord]) -> str:
 def _range(values: Sequence[float]) -> str:
     low, high = plain(min(values)), plain(max(values))
     return low if low == high else f"{low} to {high}"
-
-
-def _all(values: Any) -> str:
-    """The values that occur, once each."""
-    return "; ".join(dict.fromkeys(values))

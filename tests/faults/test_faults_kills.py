@@ -117,9 +117,15 @@ def test_kill_9_at_random_moments(in_full, processes, run_command, tmp_path, tel
     hit: collections.Counter[str] = collections.Counter()
     aims, ended = itertools.cycle(AIMS), 0
     kills = kills if in_full else 4
-    while hit.total() < kills:
+
+    def wanted() -> bool:
+        """Whether more kills are: at most twice as many, where a phase is so short that it was missed."""
+        missed = name == "everything" and any(hit[phase] < 2 for phase in NAMED)
+        return hit.total() < (2 * kills if missed else kills)
+
+    while wanted():
         folder = tmp_path / f"{name} {ended}"
-        while hit.total() < kills and (phase := kill(processes, recipes[name], folder, next(aims), chance)):
+        while wanted() and (phase := kill(processes, recipes[name], folder, next(aims), chance)):
             hit[phase] += 1
         code, said = run_command("grow", recipes[name], "--run", folder, "--resume")
         assert code == 0, said

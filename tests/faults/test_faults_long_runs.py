@@ -25,6 +25,8 @@ from energysplit.types import JOURNAL_FILE, GrowthRecord, TrainRecord
 JOURNAL = Path(__file__).resolve().parents[1] / "growth" / "journal_before_kinds.jsonl"
 WARM_UP = 50
 """Stages before torch's own buffers and caches have their size."""
+STEADY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""What makes glibc give memory back as soon as it is free: else what it keeps is more than the networks are."""
 
 
 def records(stages: int) -> list[GrowthRecord]:
@@ -57,7 +59,12 @@ def test_memory_stays_flat_over_200_stages(tmp_path, in_full, tell):
         done = subprocess.run(
             [sys.executable, "-m", "long_runs", "200", str(tmp_path / f"run{len(keep)}"), *keep],
             # oneDNN keeps the code of the last 1,024 layer shapes, and here every stage has others.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
+                **STEADY,
+            },
             capture_output=True,
             text=True,
         )
@@ -72,7 +79,8 @@ def test_memory_stays_flat_over_200_stages(tmp_path, in_full, tell):
 
     ours, leaking = slope(), slope("keep")
     tell(f"memory a stage: {ours:.0f} KiB, with every network kept {leaking:.0f} KiB")
-    assert ours < leaking / 2
+    assert ours < 256
+    assert ours < 0.75 * leaking
 
 
 def test_a_journal_is_read_in_one_pass(tmp_path, monkeypatch, in_full):
