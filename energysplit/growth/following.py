@@ -79,7 +79,8 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
 def _said(step: StepRecord) -> str:
     """What a step did, in words."""
     if step.policy == FRESH:
-        return f"fresh neurons added, which nothing reads yet; loss change on held-out images {step.realised_change:+.4g}"
+        realised = f"{step.realised_change:+.4g}"
+        return f"fresh neurons added, which nothing reads yet; loss change on held-out images {realised}"
     return (
         f"split; loss change on held-out images predicted {step.predicted_change:+.4g}, realised "
         f"{step.realised_change:+.4g} at this step ({step.policy}); at a small step "
