@@ -15,7 +15,7 @@ from torch import nn
 
 from energysplit.errors import InputError
 from energysplit.graph import trace
-from energysplit.measure.plan import PlanOptions, write_plan
+from energysplit.measure.plan import PlanOptions, remove_models, write_plan
 from energysplit.measure.precision import Precision, converted
 from energysplit.measure.reference import reference_model
 from energysplit.measure.runner import measure
@@ -74,8 +74,7 @@ def measure_widths(
     try:
         results = read_results(measure(folder, progress).results)
     finally:
-        for file in folder.glob("*.onnx"):
-            file.unlink()
+        remove_models(folder)
     return {int(name[1:]): model.network.ratio for name, model in results.models.items()}
 
 

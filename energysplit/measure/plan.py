@@ -113,6 +113,12 @@ def write_plan(
     return folder
 
 
+def remove_models(folder: Path) -> None:
+    """Remove the networks of a plan once they are measured: its notes say all there is to them."""
+    for file in folder.glob("*.onnx"):
+        file.unlink()
+
+
 def pack(text: str) -> str:
     """Text as one printable word; "" stays "".
 

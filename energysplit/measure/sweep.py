@@ -24,7 +24,7 @@ from energysplit.measure.family import Family
 from energysplit.measure.kit import read_attachment
 from energysplit.measure.meters import EnergyMeter
 from energysplit.measure.networks import MeasuredNetwork
-from energysplit.measure.plan import RESULTS_FILE, PlanOptions, write_plan
+from energysplit.measure.plan import RESULTS_FILE, PlanOptions, remove_models, write_plan
 from energysplit.measure.precision import Precision, converted
 from energysplit.measure.reference import reference_model
 from energysplit.measure.rows import NetworkRows, divided, latency_rows
@@ -97,6 +97,13 @@ class Sweep:
         Raises:
             InputError: a network can't be measured.
         """
+        try:
+            self._run()
+        finally:
+            for folder in self.folder.glob("[0-9]*"):  # a kill may have left some in a group that is done
+                remove_models(folder)
+
+    def _run(self) -> None:
         start = time.monotonic()
         if self.results:
             self.progress.line(f"going on: {len(self.measured)} networks were measured already")
@@ -159,8 +166,7 @@ class Sweep:
         try:
             path = measure(folder, meter=self.meter).results
         finally:
-            for file in folder.glob("*.onnx"):
-                file.unlink()  # the notes say all there is to them
+            remove_models(folder)
         part = read_results(path)
         if part.failed:
             path.unlink()  # what failed would count as done, and never be tried again

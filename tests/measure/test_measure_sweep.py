@@ -164,6 +164,16 @@ def test_a_group_that_was_cut_short_is_measured_again(family, tmp_path, cut):
         assert [line for line in path.read_text().splitlines() if line.startswith("n001_0,")] == kept
 
 
+def test_networks_that_a_kill_left_in_a_group_that_was_done_are_removed(family, tmp_path):
+    """Between the last result and the removal."""
+    run([family], tmp_path)
+    left = tmp_path / FOLDER / "000" / "n000_3.onnx"
+    left.write_bytes(b"a network")
+    run([family], tmp_path)
+    assert groups(tmp_path) == ["000"], "time was up at once"
+    assert not left.exists()
+
+
 def test_results_of_other_networks_with_the_same_names_are_not_taken(family, other, tmp_path):
     """Such as when families are given in another order after an interruption."""
     found, _ = run([family], tmp_path)
