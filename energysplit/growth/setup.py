@@ -19,9 +19,9 @@ from energysplit.graph import Network, trace
 from energysplit.graph.edit import duplicate
 from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.baselines.chain import Baseline, load_baseline
-from energysplit.growth.fresh import fresh
 from energysplit.growth.given_sizes import given_sizes, place_seed
 from energysplit.growth.priced import Priced, priced
+from energysplit.growth.random_weights import at_random
 from energysplit.growth.reference import Reference
 from energysplit.growth.teacher import Teacher, load_teacher
 from energysplit.kinds import FRESH
@@ -83,7 +83,7 @@ class Setup:
     def afresh(self, net: Network, stage: int) -> Network:
         """A network of the same widths, for a stage that starts from random weights."""
         assert self.untrained is not None
-        return fresh(self.untrained, net.widths, self.seed_of("init", stage))
+        return at_random(self.untrained, net.widths, self.seed_of("init", stage))
 
     def prices(self, net: Network) -> dict[str, Cost]:
         """Price of a network by each reported provider and each budget's."""
@@ -165,7 +165,7 @@ def _untrained(recipe: Recipe, seed: Network) -> Network:
         name: group.channels + (group.splittable and group.channels < ceiling.get(name, math.inf))
         for name, group in seed.groups.items()
     }
-    fresh(seed, wider, 0, "growth.last_weights = 'random'")
+    at_random(seed, wider, 0, "growth.last_weights = 'random'")
     return duplicate(seed, {})
 
 

@@ -22,7 +22,7 @@ from energysplit.growth.baselines.importance import batch_norm_scales, l1_norms,
 from energysplit.growth.baselines.penalty import price_weights, scale_penalty
 from energysplit.growth.baselines.prune import one_threshold, same_ratio
 from energysplit.growth.baselines.sizes import widest
-from energysplit.growth.fresh import fresh
+from energysplit.growth.random_weights import at_random
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import make_optimiser
 from energysplit.train.session import Session
@@ -244,7 +244,7 @@ def test_fresh_weights_of_our_models_are_those_of_the_builder():
         built = models.build(name, **wider)
         torch.random.set_rng_state(before)
         expected = es.trace(built, torch.zeros(2, *image))
-        found = fresh(seed, expected.widths, 7)
+        found = at_random(seed, expected.widths, 7)
         assert torch.equal(torch.random.get_rng_state(), before)
         assert found.widths == expected.widths != seed.widths
         for key, tensor in built.state_dict().items():
@@ -255,8 +255,8 @@ def test_fresh_weights_have_the_builders_distribution_in_a_branched_model():
     """MobileNetV2: every tensor of a fresh wide network is spread as in one that was built as wide."""
     seed = es.trace(models.build("mobilenet_v2_cifar"), torch.zeros(2, 3, 32, 32))
     widths = {name: group.channels * (1 + group.splittable) for name, group in seed.groups.items()}
-    first, second = fresh(seed, widths, 1), fresh(seed, widths, 2)
-    again = fresh(seed, widths, 1)
+    first, second = at_random(seed, widths, 1), at_random(seed, widths, 2)
+    again = at_random(seed, widths, 1)
     before = dict(seed.module.named_parameters())
     for name, tensor in first.module.named_parameters():
         assert torch.equal(tensor, again.module.get_parameter(name))
@@ -285,11 +285,11 @@ class Scaled(nn.Module):
 
 def test_what_nobody_initialises():
     x = torch.zeros(2, 3, 8, 8)
-    kept = fresh(es.trace(Scaled(False), x), {"conv": 7}, 0)
+    kept = at_random(es.trace(Scaled(False), x), {"conv": 7}, 0)
     assert torch.equal(kept.module.scale, torch.full((1,), 0.5))
     assert kept.module.conv.weight.shape[0] == 7
     with pytest.raises(RecipeError, match="'scale' has another size .* no layer initialises it"):
-        fresh(es.trace(Scaled(True), x), {"conv": 7}, 0)
+        at_random(es.trace(Scaled(True), x), {"conv": 7}, 0)
 
 
 def test_the_penalty_is_that_of_the_scales_and_moves_them_once_an_update():

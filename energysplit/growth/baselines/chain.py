@@ -21,8 +21,8 @@ from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.baselines.importance import scales
 from energysplit.growth.baselines.penalty import price_weights, scale_penalty
 from energysplit.growth.baselines.sizes import Limits, limit_of, widest
-from energysplit.growth.fresh import fresh
 from energysplit.growth.priced import Priced
+from energysplit.growth.random_weights import at_random
 from energysplit.growth.reference import Reference, read_reference
 from energysplit.recipe import Recipe
 from energysplit.recipe.baseline import PENALISED, BaselineRecipe
@@ -71,7 +71,7 @@ class Baseline:
         """The network of stage 0. random: seed of the weights, where it is not the recipe's seed network."""
         widths = self.widths[0]
         assert widths is not None
-        return fresh(self.seed, widths, random)
+        return at_random(self.seed, widths, random)
 
     def penalty(self, net: Network, stage: int) -> Callable[[], Tensor] | None:
         """The sparsity term of a stage's training; None for kinds without, and where no pruning follows."""
@@ -116,7 +116,7 @@ def load_baseline(recipe: Recipe, seed: Network, priced: Priced) -> Baseline:
     chain = _pruned(baseline) if settings.prunes else _widened(baseline)
     for widths in (chain[0], chain[-1]):
         if widths is not None:
-            fresh(baseline.seed, widths, 0)  # refuses what it can't initialise
+            at_random(baseline.seed, widths, 0)  # refuses what it can't initialise
     if settings.kind == "morphnet":
         price_weights(baseline.seed, NetworkPricer(baseline.seed, providers[baseline.first]), baseline.groups)
     return replace(baseline, widths=tuple(chain))

@@ -16,7 +16,7 @@ from energysplit.growth.baselines.importance import batch_norm_scales, l1_norms
 from energysplit.growth.baselines.prune import one_threshold, same_ratio
 from energysplit.growth.baselines.sizes import Limits
 from energysplit.growth.folder import TrainingState
-from energysplit.growth.fresh import fresh
+from energysplit.growth.random_weights import at_random
 from energysplit.surgery import narrow, narrow_state
 from energysplit.types import Cost, CostRecord, ReplacementRecord
 
@@ -76,7 +76,7 @@ def made(baseline: Baseline, record: ReplacementRecord, before: TrainingState, r
         random: seed of fresh weights.
     """
     if record.fresh:
-        return TrainingState(before.stage + 1, 0, fresh(baseline.seed, record.widths, random), {})
+        return TrainingState(before.stage + 1, 0, at_random(baseline.seed, record.widths, random), {})
     net, optimiser = narrow(before.net, record.kept), narrow_state(before.net, record.kept, before.optimiser)
     return TrainingState(before.stage + 1, 0, net, optimiser)
 

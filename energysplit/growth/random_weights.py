@@ -1,4 +1,4 @@
-"""Fresh random weights for a network of other widths: as its model would have been initialised at these widths.
+"""Random weights for a network of other widths: as its model would have been initialised at these widths.
 
 energysplit's own models are initialised as their builders do it. Of all others every layer is asked to initialise
 itself (`reset_parameters`, torch's word for it); what the model's constructor does beyond that is not repeated.
@@ -18,7 +18,7 @@ from energysplit.models import registry
 from energysplit.models.layers import initialise
 
 
-def fresh(seed: Network, widths: Mapping[str, int], random: int, key: str = "baseline") -> Network:
+def at_random(seed: Network, widths: Mapping[str, int], random: int, key: str = "baseline") -> Network:
     """A network with random weights; torch's global random state is left as it was.
 
     Args:
