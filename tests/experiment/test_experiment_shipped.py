@@ -74,6 +74,7 @@ def test_growths_that_are_compared_at_size_small_train_equally_long(path: Path) 
         epochs = {run.method: run.recipe.train for run in runs}
         names = ["short growth", "short growth, then from scratch", "energy-aware"]
         names += ["search in one run", "short growth, its weights kept"]
+        names += ["fresh neurons in one run", "prices alone in one run"]
         short, then, *others = ([epochs[name].epochs_at(stage) for stage in range(5)] for name in names)
         assert {sum(each) for each in others} == {sum(short) + sum(then)}
         return
