@@ -2,7 +2,8 @@
 
 A claim is judged at the costs that the comparison compares two methods at, above the seed's: growths begin with one
 network, at which there is nothing to tell them apart. It held at a cost where the whole interval over seeds is above
-what is claimed, and not where the whole interval is below.
+what is claimed, and not where the whole interval is below. A claim of last networks is judged from these alone, and
+only as far as their costs allow: a dearer network is no better way to spend a budget because it is more accurate.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from energysplit.experiment.schema import ClaimTable
 from energysplit.output.comparison import Comparison, CostName, Method
 from energysplit.output.comparison_equal import differences, points
+from energysplit.output.comparison_last import CLOSE, LastNetworks, last_networks
 from energysplit.output.comparison_statistics import SAME_COST, Difference
 from energysplit.output.document import Column, Paragraph, Section, Table
-from energysplit.output.numbers import price_words, quantity
+from energysplit.output.numbers import percent, price_words, quantity
 
 Verdict = Literal["held", "not held", "not decided"]
 
@@ -44,6 +46,8 @@ def claim_words(claim: ClaimTable) -> str:
         'grown is better than wide by at least 3 points at equal MACs, at the lowest cost above the seed'
         >>> claim_words(ClaimTable(better="exact", than="producer", by=-0.5))
         'exact is at most 0.5 points worse than producer at equal MACs, at every compared cost above the seed'
+        >>> claim_words(ClaimTable(better="grown", than="wide", at="last networks"))
+        'grown is better than wide at equal MACs, by the networks at the end'
     """
     unit = "point" if abs(claim.by) == 1 else "points"
     if claim.by < 0:
@@ -54,6 +58,7 @@ def claim_words(claim: ClaimTable) -> str:
         "every stage": "at every compared cost above the seed",
         "lowest": "at the lowest cost above the seed",
         "last": "at the highest cost",
+        "last networks": "by the networks at the end",
     }[claim.at]
     return f"{claim.better} {relation} at equal {price_words(claim.provider)}, {where}"
 
@@ -67,6 +72,8 @@ def answer(comparison: Comparison, claim: ClaimTable) -> Answer:
     if name not in comparison.costs:
         return Answer(claim, "not decided", f"{name.title} is not reported by all runs.")
     better, than = methods[claim.better], methods[claim.than]
+    if claim.at == "last networks":
+        return _of_last_networks(comparison, claim, last_networks(better, than, [name]))
     floor = max(_seed_cost(better, name), _seed_cost(than, name)) * (1 + SAME_COST)
     found = [(cost, each) for cost, each in differences(better, than, name) if cost > floor]
     if not found:
@@ -81,6 +88,22 @@ def answer(comparison: Comparison, claim: ClaimTable) -> Answer:
         for (cost, each), of_it in zip(judged, verdicts, strict=True)
     ]
     return Answer(claim, verdict, "; ".join(said) + ".")
+
+
+def _of_last_networks(comparison: Comparison, claim: ClaimTable, pair: LastNetworks | None) -> Answer:
+    """The answer from two methods' last networks alone."""
+    if pair is None:
+        return Answer(claim, "not decided", "There is no finished run with a test accuracy of both.")
+    name = CostName(claim.provider)
+    verdict = _verdict(pair.difference, claim.by / 100)
+    dearer = pair.dearer(name)
+    costs = " and ".join(quantity(cost, comparison.costs[name]) for cost in pair.costs[name])
+    why = f"{costs}: {_numbers(pair.difference)}, {verdict}"
+    # More accuracy for more cost says nothing, and nor does less for less.
+    if (verdict == "held" and dearer > CLOSE) or (verdict == "not held" and dearer < 1 / (1 + CLOSE) - 1):
+        apart = f"{percent(abs(dearer))} {'dearer' if dearer > 0 else 'cheaper'}"
+        return Answer(claim, "not decided", f"{why} if costs were equal; {claim.better}'s networks are {apart}.")
+    return Answer(claim, verdict, f"{why}.")
 
 
 def claims_section(answers: list[Answer]) -> list[Section]:
@@ -120,5 +143,7 @@ def _numbers(found: Difference) -> str:
 _SAID = (
     "Held: the whole 95 % interval over seeds (Welch's) is above what is claimed, at each cost that the claim is "
     "about. Not held: it is below at one of them. Not decided: an interval contains what is claimed, or there is none. "
-    "Each cost is judged by itself; of twenty true zeros about one would look like a difference."
+    "Each cost is judged by itself; of twenty true zeros about one would look like a difference. Where the networks at "
+    f"the end are judged, costs within {percent(CLOSE, 0)} count as equal; beyond, no network is better for being "
+    "dearer, or worse for being cheaper."
 )

@@ -23,6 +23,7 @@ from energysplit.output.comparison_content import published_points, stage_table,
 from energysplit.output.comparison_doubts import compared
 from energysplit.output.comparison_equal import at_equal_cost
 from energysplit.output.comparison_files import check_folder, write_comparison
+from energysplit.output.comparison_last import last_networks_section
 from energysplit.output.document import Document, Facts, KeyNumber, Paragraph, Section
 from energysplit.output.environment import read_environment
 from energysplit.output.numbers import duration
@@ -116,6 +117,7 @@ def results_document(results: Results) -> Document:
             *([Section("To doubt", doubts)] if doubts else []),
             *claims_section(results.answers),
             Section("Stage by stage", (stage_table(comparison),)),
+            *last_networks_section(comparison),
             *(at_equal_cost(comparison, name) for name in costs),
             *published_points(comparison),
             *_not_finished(results),

@@ -16,7 +16,7 @@ from energysplit.errors import nearest
 
 Size = Literal["small", "full"]
 SIZES: tuple[Size, ...] = ("small", "full")
-Where = Literal["every stage", "lowest", "last"]
+Where = Literal["every stage", "lowest", "last", "last networks"]
 
 PLACEHOLDER = re.compile(r"\{run:([^{}]*)\}")
 """Becomes the run folder of a method's run with the same seed."""
@@ -156,7 +156,10 @@ class ClaimTable(_Table):
     by: float = Field(
         default=0.0, description="points of test accuracy; below zero, how much worse still counts as not worse"
     )
-    at: Where = Field(default="every stage", description="at which of the compared costs above the seed's")
+    at: Where = Field(
+        default="every stage",
+        description="at which of the compared costs above the seed's, or by the last networks",
+    )
 
 
 class Experiment(_Table):

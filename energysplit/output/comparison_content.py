@@ -9,6 +9,7 @@ import numpy as np
 
 from energysplit.output.comparison import Comparison, Method
 from energysplit.output.comparison_equal import at_equal_cost, listed
+from energysplit.output.comparison_last import last_networks_section
 from energysplit.output.comparison_plot import compared_figure
 from energysplit.output.comparison_statistics import SAME_COST, Mean, ends_of_share, mean_interval
 from energysplit.output.document import (
@@ -42,6 +43,7 @@ def comparison_document(
             *_figures(comparison),
             Section("Stage by stage", (stage_table(comparison), Paragraph(_STAGES))),
             *published_points(comparison),
+            *last_networks_section(comparison),
             *(at_equal_cost(comparison, name) for name in comparison.costs),
             _runs(comparison),
             Section("What these numbers are", tuple(Paragraph(text) for text in _NUMBERS)),

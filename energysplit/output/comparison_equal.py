@@ -55,15 +55,12 @@ def differences(first: Method, second: Method, name: CostName) -> list[tuple[flo
 def _difference_row(
     unit: str, name: CostName, first: Method, second: Method, cost: float, found: Difference
 ) -> tuple[str, ...]:
-    interval = NOTHING
-    if found.low is not None and found.high is not None:
-        interval = f"{points(found.low)} to {points(found.high)}"
     return (
         short(cost, unit, name.provider),
         f"{first.label} {_MINUS} {second.label}",
         f"{found.counts[0]} and {found.counts[1]}",
         points(found.value),
-        interval,
+        interval_words(found),
         significance(first.label, second.label, found),
     )
 
@@ -91,6 +88,18 @@ def significance(first: str, second: str, found: Difference) -> str:
         return f"No difference is shown: the interval holds zero ({chance})."
     better = first if found.value > 0 else second
     return f"{better} is better by {abs(100 * found.value):.2f} points; seeds alone would rarely do this ({chance})."
+
+
+def interval_words(found: Difference) -> str:
+    """The interval of a difference in percentage points; a dash where there is none.
+
+    Example:
+        >>> interval_words(Difference(0.031, 0.02, 0.042, 0.001, (3, 3)))
+        '+2.00 to +4.20'
+    """
+    if found.low is None or found.high is None:
+        return NOTHING
+    return f"{points(found.low)} to {points(found.high)}"
 
 
 def points(difference: float) -> str:

@@ -60,6 +60,41 @@ def test_an_interval_decides(tmp_path: Path, at: Where, by: float, verdict: str)
     assert "10.00 M" not in found.why, "the seed is one network: there is nothing to judge"
 
 
+@pytest.mark.parametrize(
+    ("cost", "accuracy", "by", "verdict"),
+    [
+        (40e6, 0.60, 0.0, "held"),
+        (40e6, 0.60, 9.0, "held"),
+        (40e6, 0.60, 11.0, "not held"),
+        (40e6, 0.70, 0.0, "not decided"),
+        (39e6, 0.60, 0.0, "held"),
+        (38e6, 0.60, 0.0, "not decided"),
+        (80e6, 0.60, 0.0, "held"),
+        (38e6, 0.80, 0.0, "not held"),
+        (41e6, 0.80, 0.0, "not held"),
+        (42.1e6, 0.80, 0.0, "not decided"),
+    ],
+)
+def test_last_networks_decide_as_far_as_their_costs_allow(
+    tmp_path: Path, cost: float, accuracy: float, by: float, verdict: str
+) -> None:
+    """ "one" ends with 40 M and 70 %; "two" has no stage that could be interpolated to its cost."""
+    two = [[(cost, accuracy + e)] for e in (-0.001, 0.0, 0.001)]
+    comparison = _comparison(tmp_path, ONE, two)
+    found = answer(comparison, ClaimTable(better="one", than="two", at="last networks", by=by))
+    assert found.verdict == verdict
+    assert f"40.00 M MACs and {cost / 1e6:.2f} M MACs: " in found.why
+    apart = "one's networks are 5.26 % dearer" in found.why or "one's networks are 4.99 % cheaper" in found.why
+    assert apart == (cost in (38e6, 42.1e6) and verdict == "not decided")
+
+
+def test_last_networks_that_are_not_there_are_not_judged(tmp_path: Path) -> None:
+    unfinished = made_up(tmp_path / "two", [SEED], name="two", finished=False, growth={"stages": 3})
+    comparison = compared([read_run(run) for run in [*_runs(tmp_path, "one", ONE, 2), unfinished]])
+    found = answer(comparison, ClaimTable(better="one", than="two", at="last networks"))
+    assert (found.verdict, found.why) == ("not decided", "There is no finished run with a test accuracy of both.")
+
+
 def test_pruning_begins_wide_so_its_first_stage_is_no_seed(tmp_path: Path) -> None:
     pruned = [[(80e6, 0.75 + e), (40e6, 0.65 + e), (20e6, 0.55 + e)] for e in (-0.001, 0.0, 0.001)]
     comparison = _comparison(tmp_path, ONE, pruned)

@@ -247,7 +247,7 @@ def test_the_page_and_the_markdown_hold_the_same(folders: list[Path], tmp_path: 
     assert "(figures/accuracy-macs.svg)" in markdown
     document = comparison_document(found)
     tables = [block for section in document.sections for block in section.blocks if isinstance(block, Table)]
-    assert len(tables) == 3
+    assert len(tables) == 4
     for cell in {cell for table in tables for row in table.rows for cell in row}:
         assert cell in page
         assert cell.replace("_", r"\_") in markdown
