@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from common import machine
-from timing import ratio
+from timing import ratio, write
 
 from energysplit.growth.compared import read_run
 from energysplit.measure.plan import PlanOptions, write_plan
@@ -24,6 +24,10 @@ from energysplit.measure.reference import reference_model
 from energysplit.measure.runner import measure
 from energysplit.measure.samples import read_results
 from energysplit.measure.summary import Summary
+from energysplit.types import GrowthRecord
+
+LEAST = 6
+"""Rounds below which no interval of a median has 95 %."""
 
 
 def main() -> None:
@@ -32,29 +36,44 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--rounds", type=int, default=60, help="samples of each model")
     parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime")
-    parser.add_argument("--out", type=Path, help="folder for the table")
+    parser.add_argument("--out", type=Path, help="folder for the table and the samples")
     options = parser.parse_args()
-    seconds = relative_seconds(options.runs, options.rounds, options.threads)
-    rows = [row(run, seconds[n], seconds[0]) for n, run in enumerate(options.runs)]
+    if options.rounds < LEAST:
+        raise SystemExit(f"--rounds {options.rounds}: expected at least {LEAST}, of which a 95 % interval can be told")
+    records = [last_record(run) for run in options.runs]
+    seconds, header = relative_seconds(options.runs, options.rounds, options.threads)
+    rows = [
+        row(run.name, record, found, seconds[0])
+        for run, record, found in zip(options.runs, records, seconds, strict=True)
+    ]
     lines = [
         "# Exported models, side by side",
         "",
-        f"`python benchmarks/exported_models.py RUN... --rounds {options.rounds}`. Measured on {machine()}, "
-        f"ONNX Runtime with {options.threads} thread(s); medians of {options.rounds} samples in turns, with 95 % "
-        "intervals.",
+        f"`python benchmarks/exported_models.py RUN... --rounds {options.rounds} --threads {options.threads}`. "
+        f"Measured on {header['cpu'] or header['machine']}, ONNX Runtime {header['onnxruntime']}, {options.threads} "
+        f"thread(s); medians of {options.rounds} samples in turns, with 95 % intervals.",
         "",
         "| run | widths | MACs | latency, µs | beside the first | test accuracy |",
         "| --- | --- | --- | --- | --- | --- |",
         *rows,
     ]
-    print("\n".join(lines))
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "exported_models.md").write_text("\n".join(lines) + "\n")
+    samples = [{"run": run.name, "seconds": list(each)} for run, each in zip(options.runs, seconds, strict=True)]
+    write(options, "exported_models", lines, samples)
 
 
-def relative_seconds(runs: list[Path], rounds: int, threads: int) -> list[np.ndarray]:
-    """Seconds of every run's model in every round, each by its reference's speed then: [runs][rounds]."""
+def last_record(run: Path) -> GrowthRecord:
+    """Of a finished run that was exported; the script ends where it was not."""
+    found = read_run(run)
+    if not found.finished or not (run / "model.onnx").exists():
+        raise SystemExit(f"{run}: not finished or not exported; give runs that ended with export.onnx = true")
+    return found.records[-1]
+
+
+def relative_seconds(runs: list[Path], rounds: int, threads: int) -> tuple[list[np.ndarray], Mapping[str, str]]:
+    """Seconds of every run's model in every round, [runs][rounds], and what the results say of the machine.
+
+    A sample is taken beside one of the reference network, whose speed then, beside its usual one, is taken out.
+    """
     names = [f"model{n}" for n in range(len(runs))]
     models = [(name, (run / "model.onnx").read_bytes()) for name, run in zip(names, runs, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
@@ -64,16 +83,16 @@ def relative_seconds(runs: list[Path], rounds: int, threads: int) -> list[np.nda
             raise SystemExit("; ".join(f"{runs[names.index(name)]}: {why}" for name, why in done.failed.items()))
         found = read_results(done.results)
     usual = found.reference.median
-    return [usual * np.array(found.models[name].network.ratios) for name in names]
+    return [usual * np.array(found.models[name].network.ratios) for name in names], found.header
 
 
-def row(run: Path, seconds: np.ndarray, first: np.ndarray) -> str:
+def row(name: str, record: GrowthRecord, seconds: np.ndarray, first: np.ndarray) -> str:
     """A run's row of the table."""
-    last = read_run(run).records[-1]
     time = Summary.of(list(1e6 * seconds))
-    accuracy = f"{100 * last.test.accuracy:.1f} %" if last.test else "-"
+    macs = f"{record.prices['macs'].value / 1e3:,.0f} k" if "macs" in record.prices else "-"
+    accuracy = f"{100 * record.test.accuracy:.1f} %" if record.test else "-"
     return (
-        f"| {run.name} | {', '.join(map(str, last.widths.values()))} | {last.prices['macs'].value / 1e3:,.0f} k "
+        f"| {name} | {', '.join(map(str, record.widths.values()))} | {macs} "
         f"| {time.median:.1f} ({time.low:.1f}-{time.high:.1f}) | {ratio(list(seconds), list(first))} | {accuracy} |"
     )
 

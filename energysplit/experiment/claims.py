@@ -47,7 +47,7 @@ def claim_words(claim: ClaimTable) -> str:
         >>> claim_words(ClaimTable(better="exact", than="producer", by=-0.5))
         'exact is at most 0.5 points worse than producer at equal MACs, at every compared cost above the seed'
         >>> claim_words(ClaimTable(better="grown", than="wide", at="last networks"))
-        'grown is better than wide at equal MACs, by the networks at the end'
+        'grown is better than wide at about equal MACs, by the networks at the end'
     """
     unit = "point" if abs(claim.by) == 1 else "points"
     if claim.by < 0:
@@ -60,7 +60,8 @@ def claim_words(claim: ClaimTable) -> str:
         "last": "at the highest cost",
         "last networks": "by the networks at the end",
     }[claim.at]
-    return f"{claim.better} {relation} at equal {price_words(claim.provider)}, {where}"
+    about = "about equal" if claim.at == "last networks" else "equal"
+    return f"{claim.better} {relation} at {about} {price_words(claim.provider)}, {where}"
 
 
 def answer(comparison: Comparison, claim: ClaimTable) -> Answer:
@@ -96,14 +97,13 @@ def _of_last_networks(comparison: Comparison, claim: ClaimTable, pair: LastNetwo
         return Answer(claim, "not decided", "There is no finished run with a test accuracy of both.")
     name = CostName(claim.provider)
     verdict = _verdict(pair.difference, claim.by / 100)
-    dearer = pair.dearer(name)
     costs = " and ".join(quantity(cost, comparison.costs[name]) for cost in pair.costs[name])
-    why = f"{costs}: {_numbers(pair.difference)}, {verdict}"
+    why, apart = f"{costs}: {_numbers(pair.difference)}", pair.apart(name)
     # More accuracy for more cost says nothing, and nor does less for less.
-    if (verdict == "held" and dearer > CLOSE) or (verdict == "not held" and dearer < 1 / (1 + CLOSE) - 1):
-        apart = f"{percent(abs(dearer))} {'dearer' if dearer > 0 else 'cheaper'}"
-        return Answer(claim, "not decided", f"{why} if costs were equal; {claim.better}'s networks are {apart}.")
-    return Answer(claim, verdict, f"{why}.")
+    if (verdict, apart.rpartition(" ")[2]) in (("held", "dearer"), ("not held", "cheaper")):
+        because = f"the interval alone would say {verdict}, but {claim.better} is {apart}"
+        return Answer(claim, "not decided", f"{why}; {because}.")
+    return Answer(claim, verdict, f"{why}, {verdict}.")
 
 
 def claims_section(answers: list[Answer]) -> list[Section]:
@@ -144,6 +144,6 @@ _SAID = (
     "Held: the whole 95 % interval over seeds (Welch's) is above what is claimed, at each cost that the claim is "
     "about. Not held: it is below at one of them. Not decided: an interval contains what is claimed, or there is none. "
     "Each cost is judged by itself; of twenty true zeros about one would look like a difference. Where the networks at "
-    f"the end are judged, costs within {percent(CLOSE, 0)} count as equal; beyond, no network is better for being "
-    "dearer, or worse for being cheaper."
+    f"the end are judged, mean costs within {percent(CLOSE, 0)} count as about equal; beyond, no network is better for "
+    "being dearer, or worse for being cheaper."
 )

@@ -25,7 +25,7 @@ from energysplit.output.document import (
     Table,
 )
 from energysplit.output.numbers import percent
-from energysplit.output.report_tables import NOTHING, UNUSED, short
+from energysplit.output.report_tables import NOTHING, UNUSED, short, span
 
 
 def comparison_document(
@@ -64,10 +64,10 @@ def _key_numbers(comparison: Comparison) -> tuple[KeyNumber, ...]:
     seeds = sorted({len(method.runs) for method in comparison.methods})
     images = sorted({run.records[-1].test.images for run in runs if run.records[-1].test})
     return (
-        KeyNumber("Methods", str(len(comparison.methods)), f"seeds of each: {_span(seeds)}"),
+        KeyNumber("Methods", str(len(comparison.methods)), f"seeds of each: {span(seeds)}"),
         KeyNumber("Runs", str(len(runs)), f"finished: {sum(run.finished for run in runs)}"),
-        KeyNumber("Epochs in total", _span([run.epochs for run in runs]), "of a run, all stages"),
-        KeyNumber("Test images", _span(images), UNUSED),
+        KeyNumber("Epochs in total", span([run.epochs for run in runs]), "of a run, all stages"),
+        KeyNumber("Test images", span(images), UNUSED),
     )
 
 
@@ -144,7 +144,7 @@ def _stage_row(comparison: Comparison, method: Method, stage: int) -> tuple[str,
         *costs,
         *_mean_cells(mean_interval([record.validation.accuracy for record in records])),
         *(_mean_cells(mean_interval(tests)) if tests else (NOTHING, NOTHING)),
-        _span([run.epochs_to(stage) for run in runs]),
+        span([run.epochs_to(stage) for run in runs]),
     )
 
 
@@ -200,13 +200,6 @@ def _flat(table: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
         else:
             found.append((above + key, "not set" if value is None else str(value)))
     return found
-
-
-def _span(values: Sequence[int]) -> str:
-    """One number, or the least and the largest."""
-    if not values:
-        return NOTHING
-    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
 _STAGES = (

@@ -1,7 +1,7 @@
 """The networks that runs end with, side by side as they are: nothing is taken between stages, so costs differ a little.
 
-A growth's early networks have had few epochs, so between its last two stages accuracy says more of epochs than of cost.
-Where only the networks at the end are wanted, these are what is to be compared.
+Where stages are short, a growth's early networks have had few epochs, so between its last two stages accuracy says more
+of epochs than of cost. Where only the networks at the end are wanted, these are what is to be compared.
 """
 
 from __future__ import annotations
@@ -15,30 +15,34 @@ import numpy as np
 from energysplit.output.comparison import ComparedRun, Comparison, CostName, Method
 from energysplit.output.comparison_equal import interval_words, points, significance
 from energysplit.output.comparison_statistics import Difference, welch
-from energysplit.output.document import Column, Paragraph, Section, Table
+from energysplit.output.document import Block, Column, Paragraph, Section, Table
 from energysplit.output.numbers import percent
-from energysplit.output.report_tables import short
+from energysplit.output.report_tables import short, span
 
-CLOSE = 0.05
-"""Costs of two networks that differ by no more than this part are near enough to compare what they reach."""
+CLOSE = 0.03
+"""Mean costs of last networks that differ by no more than this part count as about equal; budgets leave such gaps."""
 
 
 @dataclass(frozen=True)
 class LastNetworks:
     """Two methods' last networks, the first's before the second's.
 
-    costs: means over seeds, in the costs' units. difference: of test accuracy, first minus second. epochs: that the
-    networks have been trained, means over seeds.
+    costs: means over seeds, in the costs' units. difference: of test accuracy, first minus second. epochs: of each run,
+    a search before its last training included.
     """
 
     costs: Mapping[CostName, tuple[float, float]]
     difference: Difference
-    epochs: tuple[float, float]
+    epochs: tuple[list[int], list[int]]
 
-    def dearer(self, name: CostName) -> float:
-        """By which part the first network is dearer than the second; below zero where it is cheaper."""
+    def apart(self, name: CostName) -> str:
+        """By how much the first is dearer or cheaper, such as "4.6 % dearer"; "" where costs are about equal."""
         first, second = self.costs[name]
-        return first / second - 1
+        if first > second * (1 + CLOSE):
+            return f"{percent(first / second - 1, 1)} dearer" if second else "dearer"
+        if second > first * (1 + CLOSE):
+            return f"{percent(1 - first / second, 1)} cheaper"
+        return ""
 
 
 def last_networks(first: Method, second: Method, names: Sequence[CostName]) -> LastNetworks | None:
@@ -48,35 +52,41 @@ def last_networks(first: Method, second: Method, names: Sequence[CostName]) -> L
         return None
     return LastNetworks(
         costs={name: (_mean_cost(one, name), _mean_cost(other, name)) for name in names},
-        difference=welch(_accuracies(one), _accuracies(other)),
-        epochs=(float(np.mean([run.epochs for run in one])), float(np.mean([run.epochs for run in other]))),
+        difference=welch([accuracy for _, accuracy in one], [accuracy for _, accuracy in other]),
+        epochs=([run.epochs for run, _ in one], [run.epochs for run, _ in other]),
     )
 
 
 def last_networks_section(comparison: Comparison) -> list[Section]:
     """A row for each pair of methods; no section where no pair has finished runs."""
     names = list(comparison.costs)
-    found = [
-        (first, second, pair)
-        for first, second in combinations(comparison.methods, 2)
-        if (pair := last_networks(first, second, names)) is not None
-    ]
-    if not found:
+    rows: list[tuple[str, ...]] = []
+    without: list[str] = []
+    for first, second in combinations(comparison.methods, 2):
+        pair = last_networks(first, second, names)
+        if pair is None:
+            without.append(f"{first.label} and {second.label}")
+        else:
+            rows.append(_row(comparison, first, second, pair))
+    if not rows:
         return []
     columns = (
         Column("Methods"),
         Column("Seeds", "counted"),
         *(Column(name.title, "means") for name in names),
-        Column("Epochs", "counted"),
+        Column("Epochs so far", "counted"),
         Column("Difference of test accuracy", "points"),
         Column("95 % interval", "points"),
         Column("What can be said"),
     )
-    rows = tuple(_row(comparison, first, second, pair) for first, second, pair in found)
-    return [Section("The networks at the end", (Table(columns, rows), Paragraph(_SAID)))]
+    texts = [f"No finished run of both with a test accuracy: {'; '.join(without)}."] if without else []
+    blocks: list[Block] = [Table(columns, tuple(rows)), *map(Paragraph, [*texts, _SAID])]
+    return [Section("The networks at the end", tuple(blocks))]
 
 
 def _row(comparison: Comparison, first: Method, second: Method, pair: LastNetworks) -> tuple[str, ...]:
+    apart = [f"{text} in {name.words}" for name in comparison.costs if (text := pair.apart(name))]
+    said = significance(first.label, second.label, pair.difference)
     return (
         f"{first.label} \N{MINUS SIGN} {second.label}",
         _both(*map(str, pair.difference.counts)),
@@ -84,10 +94,10 @@ def _row(comparison: Comparison, first: Method, second: Method, pair: LastNetwor
             _both(*(short(cost, unit, name.provider) for cost in pair.costs[name]))
             for name, unit in comparison.costs.items()
         ),
-        _both(*(f"{epochs:g}" for epochs in pair.epochs)),
+        _both(*map(span, pair.epochs)),
         points(pair.difference.value),
         interval_words(pair.difference),
-        significance(first.label, second.label, pair.difference),
+        f"{said} {first.label} is {', '.join(apart)}." if apart else said,
     )
 
 
@@ -95,21 +105,18 @@ def _both(first: str, second: str) -> str:
     return f"{first} and {second}"
 
 
-def _finished(method: Method) -> list[ComparedRun]:
-    return [run for run in method.runs if run.finished and run.records[-1].test is not None]
+def _finished(method: Method) -> list[tuple[ComparedRun, float]]:
+    """The finished runs whose last network has a test accuracy, with it."""
+    return [(run, test.accuracy) for run in method.runs if run.finished and (test := run.records[-1].test)]
 
 
-def _accuracies(runs: Sequence[ComparedRun]) -> list[float]:
-    return [test.accuracy for run in runs if (test := run.records[-1].test) is not None]
-
-
-def _mean_cost(runs: Sequence[ComparedRun], name: CostName) -> float:
+def _mean_cost(runs: Sequence[tuple[ComparedRun, float]], name: CostName) -> float:
     """Mean cost of the last networks; a comparison's costs are known for all of them."""
-    return float(np.mean([cost for run in runs if (cost := run.cost(name, run.records[-1].stage)) is not None]))
+    return float(np.mean([cost for run, _ in runs if (cost := run.cost(name, run.records[-1].stage)) is not None]))
 
 
 _SAID = (
-    "The network of each finished run's last stage, as it is. Accuracies are compared whatever the networks cost and "
-    f"however long they were trained: both stand beside them. Costs within {percent(CLOSE, 0)} are near enough to be "
-    "called equal where an experiment claims something of these networks."
+    "The network of each finished run's last stage, as it is; of a growth that ended early, the one it ended with. "
+    "Accuracies are compared whatever the networks cost, which stands beside them. Epochs are those of the table of "
+    "stages: a search counts too, where the last training began from random weights after it."
 )

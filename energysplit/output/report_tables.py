@@ -272,6 +272,18 @@ def price(cost: CostRecord, provider: str) -> str:
     return value if cost.low == cost.value == cost.high else f"{value} ({low} to {high})"
 
 
+def span(values: Sequence[int]) -> str:
+    """One count, or the least and the largest; a dash for none.
+
+    Example:
+        >>> span([23, 23]), span([19, 23])
+        ('23', '19 to 23')
+    """
+    if not values:
+        return NOTHING
+    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
 def short(value: float, unit: str, provider: str) -> str:
     """A price with its unit, unless its provider's name is the unit (MACs, parameters).
 

@@ -12,7 +12,7 @@ from energysplit.output.comparison import Comparison, CostName
 from energysplit.output.comparison_doubts import compared
 from energysplit.output.comparison_last import last_networks, last_networks_section
 from energysplit.output.comparison_statistics import welch
-from energysplit.output.document import Table
+from energysplit.output.document import Paragraph, Table
 
 MACS = CostName("macs")
 OTHER = {"growth": {"method": "top_k"}}
@@ -46,7 +46,7 @@ def test_what_runs_end_with_is_compared_and_nothing_between(tmp_path: Path) -> N
     assert pair.difference == welch(ends, [end - 0.04 for end in ends])
     assert pair.difference.value == pytest.approx(0.04)
     assert pair.costs[MACS] == (21e6, 20e6)
-    assert pair.dearer(MACS) == pytest.approx(0.05)
+    assert pair.apart(MACS) == "5.0 % dearer"
     # s = 0.01 in both, so four degrees of freedom: 0.04 ± t(0.975, 4) 0.01 sqrt(2 / 3), t = 2.776445.
     assert _rows(found) == (
         (
@@ -56,7 +56,8 @@ def test_what_runs_end_with_is_compared_and_nothing_between(tmp_path: Path) -> N
             "6 and 6",
             "+4.00",
             "+1.73 to +6.27",
-            "grown is better by 4.00 points; seeds alone would rarely do this (p = 0.0080).",
+            "grown is better by 4.00 points; seeds alone would rarely do this (p = 0.0080). "
+            "grown is 5.0 % dearer in MACs.",
         ),
     )
 
@@ -85,9 +86,12 @@ def test_what_an_exported_model_was_measured_to_cost_stands_beside(tmp_path: Pat
 def test_runs_that_are_not_finished_or_not_tested_have_no_last_network(tmp_path: Path, change) -> None:
     points = change.pop("points", [(10e6, 0.6)])
     other = made_up(tmp_path / "b", points, name="b", **change, **OTHER)
-    found = _compared(made_up(tmp_path / "a", [(10e6, 0.6)]), other)
+    found = _compared(made_up(tmp_path / "a", [(10e6, 0.6)], name="a"), other)
     assert last_networks(*found.methods, [MACS]) is None
     assert last_networks_section(found) == []
+    third = made_up(tmp_path / "c", [(10e6, 0.6)], name="c", growth={"method": "lp"})
+    (section,) = last_networks_section(_compared(tmp_path / "a", other, third))
+    assert section.blocks[1] == Paragraph("No finished run of both with a test accuracy: a and b; b and c.")
     seed = made_up(tmp_path / "b1", [(10e6, 0.5)], name="b", seed=1, **OTHER)
     (row,) = _rows(_compared(tmp_path / "a", other, seed))
     assert row[1] == "1 and 1", "the seed that can be compared is"
