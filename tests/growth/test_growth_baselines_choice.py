@@ -21,7 +21,7 @@ from energysplit.errors import InputError, RecipeError
 from energysplit.growth.baselines.importance import batch_norm_scales, l1_norms, scales
 from energysplit.growth.baselines.penalty import price_weights, scale_penalty
 from energysplit.growth.baselines.prune import one_threshold, same_ratio
-from energysplit.growth.baselines.sizes import widest
+from energysplit.growth.baselines.sizes import last_within, widest
 from energysplit.growth.random_weights import at_random
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import make_optimiser
@@ -73,6 +73,52 @@ def test_halves_round_up_and_bounds_hold():
     assert found.widths == {"a": 5, "b": 5, "c": 5}
     found = widest({"a": 3, "b": 4}, {"a": 3, "b": 4}, lambda at: True)
     assert (found.widths, found.factor) == ({"a": 3, "b": 4}, 1.0)
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=40), st.integers(0, 20), st.data())
+def test_the_last_within_is_found_whatever_prices_do(prices, limit, data):
+    """Fewer candidates than are looked at one by one, so the answer is exact; many are None, as outside a table."""
+    known = [price if data.draw(st.booleans()) else None for price in prices]
+
+    def within(place):
+        return known[place] is not None and known[place] <= limit
+
+    fitting = [place for place in range(len(known)) if within(place)]
+    for begin in {0, *fitting}:
+        assert last_within(len(known), within, begin) == (fitting[-1] if fitting else None)
+
+
+@given(st.integers(1, 3000), st.integers(0, 3000))
+def test_many_rising_prices_are_bisected(count, limit):
+    asked = []
+
+    def within(place):
+        asked.append(place)
+        return place <= limit
+
+    assert last_within(count, within) == min(limit, count - 1)
+    assert len(asked) <= 13 + 201
+
+
+def test_a_width_that_kernels_like_is_found_beyond_dear_ones():
+    """As on machines whose kernels work on 16 channels at once: 16 and 32 cost less than what lies before them."""
+
+    def seconds(width):
+        return width if width % 16 == 0 else 3 * width
+
+    for limit, expected in ((24, 16), (31, 16), (32, 32), (10, 3)):
+        found = widest({"a": 8, "b": 4}, {"a": 0}, lambda at, limit=limit: seconds(at["a"]) <= limit)
+        assert (found.widths["a"], found.widths["b"]) == (expected, 4)
+
+
+def test_networks_too_narrow_to_be_measured_are_no_obstacle():
+    found = widest({"a": 8}, {"a": 0}, lambda at: 6 <= at["a"] <= 13)
+    assert found.widths == {"a": 13}
+    pruned = widest({"a": 32}, {"a": 32}, lambda at: 6 <= at["a"] <= 13)
+    assert pruned.widths == {"a": 13}
+    kept = one_threshold({"a": torch.arange(32.0)}, {"a": 32}, lambda at: 6 <= at["a"] <= 13)
+    assert kept == {"a": list(range(19, 32))}
+    assert widest({"a": 8}, {"a": 0}, lambda at: False) is None
 
 
 def test_no_limit_is_refused():

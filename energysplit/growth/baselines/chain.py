@@ -174,7 +174,7 @@ def _pruned(baseline: Baseline) -> list[dict[str, int] | None]:
     before = start
     for stage in range(1, baseline.stages + 1):
         limits = baseline.limits_of(baseline.seed, stage)
-        if not limits.within(smallest):
+        if limits.passed_by(smallest):
             said = ", ".join(f"{name} {limit:g}" for name, limit in limits.limit.items())
             raise RecipeError(
                 f"baseline.kind = {baseline.settings.kind!r}: with one neuron in each group that may lose some, the "
@@ -183,7 +183,11 @@ def _pruned(baseline: Baseline) -> list[dict[str, int] | None]:
             )
         if baseline.settings.kind == "prune_l1":
             found = widest(before, {name: before[name] for name in baseline.groups}, limits.within)
-            assert found is not None
+            if found is None:
+                raise RecipeError(
+                    f"baseline.kind = 'prune_l1': no network with the same part of each group left is known to cost as "
+                    f"little as stage {stage} may; lower growth.stages, or measure narrower networks"
+                )
             before = found.widths
             chain.append(before)
         else:

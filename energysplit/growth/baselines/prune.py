@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from energysplit.growth.baselines.sizes import widest
+from energysplit.growth.baselines.sizes import last_within, widest
 
 Within = Callable[[Mapping[str, int]], bool]
 
@@ -51,13 +51,11 @@ def one_threshold(
             left[name] -= 1
         return left
 
-    low, high = 0, len(candidates)
-    if not within(remaining(high)):
+    count = len(candidates) + 1
+    kept = last_within(count, lambda place: within(remaining(count - 1 - place)))
+    if kept is None:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if within(remaining(middle)) else (middle + 1, high)
-    left = remaining(low)
+    left = remaining(count - 1 - kept)
     return {name: _most_important(values, left[name]) for name, values in importance.items()}
 
 

@@ -89,7 +89,8 @@ def _kept(baseline: Baseline, net: Network, limits: Limits, stage: int) -> dict[
     kept = choose(importance, net.widths, limits.within)
     if kept is None:
         raise CheckFailed(
-            f"one neuron in each group that may lose some still costs more than stage {stage} may; lower growth.stages"
+            f"no network of fewer neurons is known to cost as little as stage {stage} may; lower growth.stages, or "
+            "measure narrower networks where a table has none"
         )
     return kept
 
