@@ -98,10 +98,10 @@ def _of_last_networks(comparison: Comparison, claim: ClaimTable, pair: LastNetwo
     name = CostName(claim.provider)
     verdict = _verdict(pair.difference, claim.by / 100)
     costs = " and ".join(quantity(cost, comparison.costs[name]) for cost in pair.costs[name])
-    why, apart = f"{costs}: {_numbers(pair.difference)}", pair.apart(name)
+    why = f"{costs}: {_numbers(pair.difference)}"
     # More accuracy for more cost says nothing, and nor does less for less.
-    if (verdict, apart.rpartition(" ")[2]) in (("held", "dearer"), ("not held", "cheaper")):
-        because = f"the interval alone would say {verdict}, but {claim.better} is {apart}"
+    if (verdict == "held" and pair.dearer(name)) or (verdict == "not held" and pair.cheaper(name)):
+        because = f"the interval alone would say {verdict}, but {claim.better} is {pair.apart(name)}"
         return Answer(claim, "not decided", f"{why}; {because}.")
     return Answer(claim, verdict, f"{why}, {verdict}.")
 

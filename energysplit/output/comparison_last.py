@@ -38,11 +38,21 @@ class LastNetworks:
     def apart(self, name: CostName) -> str:
         """By how much the first is dearer or cheaper, such as "4.6 % dearer"; "" where costs are about equal."""
         first, second = self.costs[name]
-        if first > second * (1 + CLOSE):
+        if self.dearer(name):
             return f"{percent(first / second - 1, 1)} dearer" if second else "dearer"
-        if second > first * (1 + CLOSE):
+        if self.cheaper(name):
             return f"{percent(1 - first / second, 1)} cheaper"
         return ""
+
+    def dearer(self, name: CostName) -> bool:
+        """Whether the first costs more than is about equal."""
+        first, second = self.costs[name]
+        return first > second * (1 + CLOSE)
+
+    def cheaper(self, name: CostName) -> bool:
+        """Whether the first costs less than is about equal."""
+        first, second = self.costs[name]
+        return second > first * (1 + CLOSE)
 
 
 def last_networks(first: Method, second: Method, names: Sequence[CostName]) -> LastNetworks | None:

@@ -315,6 +315,12 @@ def test_prices_that_no_pruning_reaches(reference, monkeypatch):
     for kind in PRUNING:
         with pytest.raises(RecipeError, match="one neuron in each group .* costs more than stage 1 may"):
             growth.plan(recipe(reference, baseline={"kind": kind, "start": "1000x"}))
+    # As where a table has no price for networks so narrow, so that nobody knows whether they cost too much.
+    monkeypatch.setattr("energysplit.growth.baselines.sizes.Limits.passed_by", lambda *_: False)
+    with pytest.raises(
+        RecipeError, match="prune_l1.* known to cost as little as stage 1 may.* measure narrower networks"
+    ):
+        growth.plan(recipe(reference, baseline={"kind": "prune_l1", "start": "1000x"}))
 
 
 @pytest.mark.parametrize(
