@@ -53,7 +53,8 @@ class Part:
 
     def put(self, vectors: Float[Tensor, "neurons dims"]) -> Float[Tensor, "indices ..."]:
         """The vectors' entries for this weight, one entry for each index."""
-        return vectors[:, slice(*self.at)].reshape(-1, *self.rest) * self.scale
+        entries = vectors[:, slice(*self.at)].reshape(-1, *self.rest)
+        return entries if self.scale == 1 else entries * self.scale
 
     def take(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "neurons dims"]:
         """This part of the vectors from a tensor shaped like the weight."""
@@ -103,13 +104,19 @@ class Layout:
         rows, columns = ({layer: _joined(pieces) for layer, pieces in each.items()} for each in found)
         return Moves(rows, columns)
 
-    def add(self, gradients: Moves, vectors: Mapping[str, Tensor], factor: float) -> None:
-        """Add a factor times the gradient to vectors of some groups, from those to the moves that they stand for."""
-        for name, matrix in vectors.items():
+    def add(
+        self, to: Vectors, groups: Iterable[str], factor: float, dim: int, layer: str, gradient: Float[Tensor, "*shape"]
+    ) -> None:
+        """Add to vectors of some groups a factor times the gradient to a layer's move: the transpose of `moves`.
+
+        dim: 0 for a move of rows, 1 of columns. Vectors that are not there yet begin as 0.
+        """
+        for name in groups:
             for part in self.parts[name]:
-                gradient = (gradients.rows, gradients.columns)[part.dim].get(part.layer)
-                if gradient is not None:
-                    part.add(gradient, matrix, factor)
+                if (part.dim, part.layer) == (dim, layer):
+                    if name not in to:
+                        to[name] = gradient.new_zeros(self.shapes[name])
+                    part.add(gradient, to[name], factor)
 
     def vectors(self, index: Mapping[str, SplitIndex]) -> Vectors:
         """The vectors that the directions of indices stand for; without outgoing directions, columns stay."""

@@ -27,6 +27,8 @@ from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import check_statistics
 from energysplit.types import SplitIndex
 
+Take = Callable[[int, str, Tensor], None]
+"""What is done with the gradient to a layer's move: of rows (0) or of columns (1)."""
 T = TypeVar("T")
 
 
@@ -120,18 +122,14 @@ class SplittingOperator:
     def _add(self, part: Part, ends: Sequence[Vectors], totals: Sequence[Vectors], weight: float) -> None:
         """Add S v of one part, times a weight: half the gradient of v^T S v, which is separate for every neuron.
 
-        Totals that are not there yet are made as late as a training step's gradients are.
+        Totals are made as late as a training step's gradients are.
         """
 
-        def use(segment: Segment, pieces: Pieces) -> None:
-            with torch.enable_grad():
-                for total, vectors in zip(totals, ends, strict=True):
-                    moves = self.layout.moves({name: vectors[name].detach() for name in segment.groups})
-                    gradients = _gradients(segment, pieces, moves)
-                    for name in segment.groups:
-                        if name not in total:
-                            total[name] = torch.zeros_like(vectors[name])
-                    self.layout.add(gradients, {name: total[name] for name in segment.groups}, weight)
+        def use(segment: Segment, pieces: Pieces, spent: bool) -> None:
+            for total, vectors in zip(totals, ends, strict=True):
+                moves = self.layout.moves({name: vectors[name].detach() for name in segment.groups})
+                take = partial(self.layout.add, total, segment.groups, weight)
+                _send_back(segment, pieces, moves, spent and vectors is ends[-1], take)
 
         with evaluating(self.net.module):
             part.visit(use)
@@ -150,7 +148,7 @@ class SplittingOperator:
             for _ in ends
         ]
 
-        def use(segment: Segment, pieces: Pieces) -> None:
+        def use(segment: Segment, pieces: Pieces, _: bool) -> None:
             with torch.no_grad():
                 for made, vectors in zip(result, ends, strict=True):
                     moves = self.layout.moves({name: vectors[name] for name in segment.groups})
@@ -222,30 +220,35 @@ def _complete(totals: Sequence[Vectors], ends: Sequence[Vectors]) -> list[Vector
     ]
 
 
-def _gradients(segment: Segment, pieces: Pieces, moves: Moves) -> Moves:
-    """Half the gradient of v^T S v to the moves of weights; those that it does not depend on are left out.
+def _send_back(segment: Segment, pieces: Pieces, moves: Moves, spent: bool, take: Take) -> None:
+    """Half the gradient of v^T S v to each move of a weight it depends on; each is let go before the next is found.
 
     To the moves, not to v: autograd would fill a matrix of zeros for each weight that v's rows are made of.
     """
-    rows, columns = (
-        {layer: move.requires_grad_() for layer, move in each.items()} for each in (moves.rows, moves.columns)
-    )
-    outputs, halves = _pulls(segment, pieces, Moves(rows, columns))
-    found = torch.autograd.grad(outputs, [*rows.values(), *columns.values()], halves, allow_unused=True)
-    known = [
-        {layer: g for layer, g in zip(each, part, strict=True) if g is not None}
-        for each, part in ((rows, found[: len(rows)]), (columns, found[len(rows) :]))
-    ]
-    return Moves(*known)
+    for dim, each in enumerate((moves.rows, moves.columns)):
+        for layer, move in each.items():
+            move.requires_grad_().register_post_accumulate_grad_hook(partial(_taken, take, dim, layer))
+    with torch.enable_grad():
+        outputs, halves = _pulls(segment, pieces, moves, spent)
+        torch.autograd.backward(outputs, halves, inputs=[*moves.rows.values(), *moves.columns.values()])
 
 
-def _pulls(segment: Segment, pieces: Pieces, moves: Moves) -> tuple[list[Tensor], list[Tensor]]:
-    """The tangent pass of one segment: tensors on its way, and half the gradient of what counts to each."""
+def _taken(take: Take, dim: int, layer: str, move: Tensor) -> None:
+    gradient, move.grad = move.grad, None
+    assert gradient is not None
+    take(dim, layer, gradient)
+
+
+def _pulls(segment: Segment, pieces: Pieces, moves: Moves, spent: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """The tangent pass of one segment: tensors on its way, and half the gradient of what counts to each.
+
+    spent: whether the pieces are used for the last time.
+    """
     t: Tangents = {}
     outputs, halves = [], []
     for step, piece in zip(segment.steps, pieces, strict=True):
         if step.counts:
-            tangent, pulls = piece.counted(t, moves, step.passes)
+            tangent, pulls = piece.counted(t, moves, step.passes, spent)
             outputs += [output for output, _ in pulls]
             halves += [half for _, half in pulls]
         else:

@@ -37,20 +37,21 @@ class Piece:
     carry: the tangent of the operation's result. each: what counts here, by element, to be summed by neuron.
     pull: half the gradient of the sum of `each` to some tensors, where it is known: pairs of tensor and gradient.
     both: the tangent and such pairs, where they are found together. held: the tensors kept of the batch.
+    `pull` and `both` are also told whether the piece is spent then, so that they may write over what is held.
     """
 
     carry: Callable[[Tangents, Moves], Any] = _nothing
     each: Callable[[Tangents, Moves], Tensor] = _nothing
-    pull: Callable[[Tangents, Moves], Pulls] | None = None
-    both: Callable[[Tangents, Moves], tuple[Any, Pulls]] | None = None
+    pull: Callable[[Tangents, Moves, bool], Pulls] | None = None
+    both: Callable[[Tangents, Moves, bool], tuple[Any, Pulls]] | None = None
     held: tuple[Tensor, ...] = ()
 
-    def counted(self, t: Tangents, moves: Moves, passes: bool) -> tuple[Any, Pulls]:
+    def counted(self, t: Tangents, moves: Moves, passes: bool, spent: bool) -> tuple[Any, Pulls]:
         """The tangent of the operation's result, needed if it `passes`, and half the gradient of what counts here."""
         if self.both is not None:
-            return self.both(t, moves)
+            return self.both(t, moves, spent)
         if self.pull is not None:
-            pulls = self.pull(t, moves)
+            pulls = self.pull(t, moves, spent and not passes)
         else:
             total = self.each(t, moves).sum()
             pulls = [(total, total.new_tensor(0.5))]
@@ -75,7 +76,7 @@ def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
             (back,) = torch.autograd.grad(mixer(source, moves.columns[layer]), source, gradient)
         return 2 * source.detach() * back
 
-    def pull(t: Tangents, moves: Moves) -> Pulls:
+    def pull(t: Tangents, moves: Moves, _: bool) -> Pulls:
         return [(mixer(t[node], moves.columns[layer]), gradient)]
 
     return Piece(each=each, pull=pull, held=(gradient,))
@@ -84,14 +85,18 @@ def read(layer: str, mixer: Mixer, node: fx.Node, gradient: Tensor) -> Piece:
 def bend(node: fx.Node, weight: Tensor, slope: Tensor | None) -> Piece:
     """A nonlinearity. weight: G sigma''(z), gradient of the mean loss included; slope: sigma'(z), where needed."""
 
-    def both(t: Tangents, _: Moves) -> tuple[Tensor, Pulls]:
-        carried, nothing = _Bend.apply(t[node], weight, slope)  # type: ignore[no-untyped-call]
+    def half(t: Tangents, spent: bool) -> Tensor:
+        moved = t[node].detach()
+        return torch.mul(weight, moved, out=weight if spent and weight.dtype == moved.dtype else None)
+
+    def both(t: Tangents, _: Moves, spent: bool) -> tuple[Tensor, Pulls]:
+        carried, nothing = _Bend.apply(t[node], half(t, spent), slope)  # type: ignore[no-untyped-call]
         return carried, [(nothing, nothing)]
 
     return Piece(
         carry=lambda t, _: slope * t[node],
         each=lambda t, _: weight * t[node].square(),
-        pull=lambda t, _: [(t[node], weight * t[node].detach())],
+        pull=lambda t, _, spent: [(t[node], half(t, spent))],
         both=None if slope is None else both,
         held=(weight,) if slope is None else (weight, slope),
     )
@@ -104,8 +109,8 @@ class _Bend(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor, weight: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(weight * t, slope)
+    def forward(ctx: Any, t: Tensor, half: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(half, slope)
         ctx.set_materialize_grads(False)
         return slope * t, t.new_zeros(())
 
@@ -119,7 +124,7 @@ def unit(node: fx.Node, gradient: Tensor) -> Piece:
     """A place that counts as if sigma'' were 1; gradient: of the loss to it."""
     return Piece(
         each=lambda t, _: gradient * t[node].square(),
-        pull=lambda t, _: [(t[node], gradient * t[node].detach())],
+        pull=lambda t, _, __: [(t[node], gradient * t[node].detach())],
         held=(gradient,),
     )
 

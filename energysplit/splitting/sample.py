@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from energysplit.errors import InputError, OutOfMemory
 from energysplit.memory import free, within_memory
-from energysplit.splitting.capture import Pieces, Use
+from energysplit.splitting.capture import Pieces
 from energysplit.splitting.plan import Segment
 from energysplit.splitting.precision import check_precision, mixed
 from energysplit.splitting.share import Share
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Kept = list[tuple[Segment, Pieces]]
+Use = Callable[[Segment, Pieces, bool], None]
+"""What is done with a segment on a batch; the last says whether the pieces are spent then, as nobody keeps them."""
 T = TypeVar("T")
 
 CPU_CACHE_BYTES = 3 * 2**30
@@ -83,13 +85,13 @@ class Sample:
         if part.number in self.kept:
             with self._mixed():
                 for segment, pieces in self.kept[part.number]:
-                    use(segment, pieces)
+                    use(segment, pieces, False)
             return
         keeping = _Keeping(self._module, self.room)
 
         def both(segment: Segment, pieces: Pieces) -> None:
             keeping.take(segment, pieces)
-            use(segment, pieces)
+            use(segment, pieces, keeping.kept is None)
 
         x, target = part.x, part.target
         x = x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cases
 import pytest
 import torch
@@ -114,6 +116,12 @@ def test_a_batch_without_images_counts_nothing():
                 assert torch.equal(index.value, padded[name].value)
 
 
+MODELS = {
+    "mobilenet_v1": partial(models.build, "mobilenet_v1", classes=10, width_multiplier=0.25),
+    "resnet18": partial(models.build, "torchvision:resnet18", num_classes=10),
+}
+
+
 def _peak(work) -> int:
     """Most bytes that torch's allocator gave out at once while the work ran."""
     work()
@@ -124,13 +132,41 @@ def _peak(work) -> int:
     return int(held.max())
 
 
-@pytest.mark.parametrize(("statistics", "bar"), [("running", 1.25), ("batch", 1.25)])
-def test_a_sweep_holds_little_more_than_a_training_step(statistics, bar):
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("kind", [kind for kind in _MODULES if kind is not nn.Softplus], ids=lambda k: k.__name__)
+def test_pieces_that_nobody_keeps_are_written_over_only_when_they_are_spent(kind, precision):
+    """Several vectors on each batch, nothing kept, beside kept pieces used again and again."""
+    module = cases.network("cnn", kind).module.float()
+    net = es.trace(module, cases.images(2)[0].float())
+    batches = [(x.float(), y) for x, y in (cases.images(6, seed=seed) for seed in (1, 2))]
+    bare, kept = (
+        SplittingOperator(net, batches, F.cross_entropy, linear="outgoing", precision=precision, cache_bytes=room)
+        for room in (0, 2**30)
+    )
+    ends = [kept.random_vectors(seed) for seed in range(3)]
+    one_by_one = [kept.apply(vectors) for vectors in ends]
+    assert len(kept.sample.kept) == len(batches)
+    for expected, again, found in zip(one_by_one, kept.apply_all(ends), bare.apply_all(ends), strict=True):
+        for name, applied in expected.items():
+            assert torch.equal(again[name], applied)
+            torch.testing.assert_close(found[name], applied)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "images", "statistics", "bar"),
+    [
+        ("mobilenet_v1", 64, 32, "running", 1.25),
+        ("mobilenet_v1", 64, 32, "batch", 1.25),
+        ("resnet18", 96, 16, "running", 1.25),  # weights are half of it
+        ("resnet18", 128, 16, "running", 1.25),  # activations are
+    ],
+)
+def test_a_sweep_holds_little_more_than_a_training_step(name, size, images, statistics, bar):
     """What is held is counted, not sampled, so the ratio is the same on every machine; 2.4 if nothing were let go."""
     torch.manual_seed(0)
-    module = cases.randomise(models.build("mobilenet_v1", classes=10, width_multiplier=0.25)).float()
-    net = es.trace(module, torch.randn(2, 3, 64, 64))
-    x, y = torch.randn(32, 3, 64, 64), torch.arange(32) % 10
+    module = cases.randomise(MODELS[name]()).float()
+    net = es.trace(module, torch.randn(2, 3, size, size))
+    x, y = torch.randn(images, 3, size, size), torch.arange(images) % 10
     optimiser = torch.optim.SGD(net.module.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
