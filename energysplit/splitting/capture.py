@@ -72,7 +72,7 @@ def capture(
     last = {source: op.node for op in net.ops for source in op.node.all_input_nodes}
     folds = {step.op.node: step.norm for segment in segments for step in segment.steps if step.norm}
     done = {norm.node for norm in folds.values()}
-    leaves: list[Tensor] = []
+    anchor = torch.zeros((), device=x.device, requires_grad=True)
     norms: dict[fx.Node, _Norm | Followed] = {}
     env: dict[fx.Node, Any] = {}
     with evaluating(net.module), norms_of(net.module, statistics), _frozen(net.module), torch.enable_grad(), mixed():
@@ -101,7 +101,7 @@ def capture(
                 result = folds[op.node].node if op.node in folds else op.node
                 for each in counting:
                     each.expect(result, env[result])
-                _watch(env[result], partial(_arrived, counting, result), leaves)
+                env[result] = _watched(env[result], anchor, partial(_arrived, counting, result))
             for source in op.node.all_input_nodes:
                 if last[source] is op.node and not any(user.op == "output" for user in source.users):
                     env.pop(source, None)  # one that a batch norm was folded into never was there
@@ -114,8 +114,8 @@ def capture(
             )
         env.clear()
         norms.clear()
-        if leaves and loss.requires_grad:
-            torch.autograd.grad(loss, leaves, allow_unused=True)
+        if loss.requires_grad:
+            torch.autograd.grad(loss, anchor, allow_unused=True)
         for each in pending:
             each.finish()  # those that the loss does not depend on
 
@@ -178,11 +178,24 @@ def _normalised(
     return _Norm(norm, value.detach()), norm(value)
 
 
-def _watch(value: Tensor, arrived: Callable[[Tensor], None], leaves: list[Tensor]) -> None:
-    """Have the gradient reported, even where nothing before the value has one."""
+def _watched(value: Tensor, anchor: Tensor, arrived: Callable[[Tensor], None]) -> Tensor:
+    """The value, whose gradient is reported, even where nothing before it has one."""
     if not value.requires_grad:
-        leaves.append(value.requires_grad_())
+        value = _Anchored.apply(value, anchor)  # type: ignore[no-untyped-call]
     value.register_hook(arrived)
+    return value
+
+
+class _Anchored(torch.autograd.Function):
+    """A value that gradients flow to because of an anchor; unlike a leaf nobody holds it until the end for that."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, anchor: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+        return None, None
 
 
 def _arrived(waiting: Sequence[_Pending], node: fx.Node, gradient: Tensor | None) -> None:

@@ -29,7 +29,16 @@ def derivatives(
     """
     one = z.new_ones(())
     factor = one.expand_as(z) if weight is None else weight
-    second = None
+    first = second = None
+    if slope or not activation.straight:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            (first,) = torch.autograd.grad(
+                activation.function(leaf), leaf, one.expand_as(z), create_graph=not activation.straight
+            )
+            if first.requires_grad:
+                (second,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
+        first = first.detach() if slope else None
     for location, jump in activation.kinks:
         gate = z * kink_beta
         if location:
@@ -40,16 +49,4 @@ def derivatives(
         pulse = torch.ops.aten.sigmoid_backward(factor, gate, **room)
         height = jump * kink_beta
         second = pulse.mul_(height) if second is None else second.add_(pulse, alpha=height)
-    first = None
-    if slope or not activation.straight:
-        with torch.enable_grad():
-            leaf = z.detach().requires_grad_()
-            (first,) = torch.autograd.grad(
-                activation.function(leaf), leaf, one.expand_as(z), create_graph=not activation.straight
-            )
-            if first.requires_grad:
-                (smooth,) = torch.autograd.grad(first, leaf, factor, allow_unused=True)
-                if smooth is not None:
-                    second = smooth if second is None else second.add_(smooth)
-        first = first.detach() if slope else None
     return first, torch.zeros_like(z) if second is None else second

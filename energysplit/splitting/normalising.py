@@ -159,32 +159,33 @@ class _Bend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, t: Tensor, met: Batch, gradient: Tensor, gz: Tensor) -> tuple[Tensor, Tensor]:
-        followed, zt, total = met.carried(t)
-        ctx.save_for_backward(t, gradient)
-        ctx.met, ctx.sums = met, (total / met.elements, zt / met.elements, gz)
+        followed, zt, _ = met.carried(t)
+        ctx.save_for_backward(followed, gradient)  # not t, which may be let go: a tangent behind a bend needs the room
+        ctx.met, ctx.sums = met, (zt / met.elements, gz)
         ctx.set_materialize_grads(False)
         return followed, t.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, followed: Tensor | None, _: Tensor) -> tuple[Tensor, None, None, None]:
-        (t, gradient), met = ctx.saved_tensors, ctx.met
-        mean, a, gz = ctx.sums
+    def backward(ctx: Any, back: Tensor | None, _: Tensor) -> tuple[Tensor, None, None, None]:
+        (followed, gradient), met = ctx.saved_tensors, ctx.met
+        a, gz = ctx.sums
         n = met.elements
-        gc, g = _sums(gradient, t, mean, torch.ones_like(mean))
-        size = met.weight * met.invstd.square()
-        # Half the gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map.
-        of_t, of_gradient, of_z = -size * gz / n, -size * a, size * (3 * a * gz - gc) / n
-        rest = -(of_t * mean + of_gradient * g / n)
-        if followed is not None:
-            of_followed = met.weight * met.invstd
-            zf, f = met.sums(followed)
-            of_z = of_z - of_followed * zf / n
-            rest = rest - of_followed * f / n
+        zero = torch.zeros_like(a)
+        gf, g = _sums(gradient, followed, zero, zero + 1)
+        size, scale = met.weight * met.invstd.square(), met.weight * met.invstd
+        # Half the gradient is a sum of z, c, the loss's gradient less its mean, and the transpose of the tangent's map;
+        # c is what followed and z say of it, c = followed / scale + a z, and its factor has that scale in it.
+        of_followed, of_gradient = -met.invstd * gz / n, -size * a
+        of_z = (size * a * gz - met.invstd * gf) / n
+        rest = -of_gradient * g / n
+        if back is not None:
+            zb, b = met.sums(back)
+            of_z = of_z - scale * zb / n
+            rest = rest - scale * b / n
         of_value = of_z * met.invstd
         rest = rest - of_value * met.mean
-        zero = torch.zeros_like(mean)
         made = F.batch_norm(met.value, zero, zero + 1, of_value, rest, training=False, eps=0.0)
-        made.addcmul_(t, met.wide(of_t)).addcmul_(gradient, met.wide(of_gradient))
-        if followed is not None:
-            made.addcmul_(followed, met.wide(of_followed))
+        made.addcmul_(followed, met.wide(of_followed)).addcmul_(gradient, met.wide(of_gradient))
+        if back is not None:
+            made.addcmul_(back, met.wide(scale))
         return made, None, None, None

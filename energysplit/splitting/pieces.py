@@ -177,9 +177,24 @@ def addition(op: Op, sources: tuple[fx.Node, ...], shape: torch.Size) -> Piece:
 
 def pool(node: fx.Node, positions: Tensor) -> Piece:
     """Max pooling: the tangent at the largest element. positions: flat indices over the pooled dimensions."""
-    return Piece(
-        lambda t, _: t[node].flatten(2).gather(2, positions.flatten(2)).view(positions.shape), held=(positions,)
-    )
+    return Piece(lambda t, _: _Pick.apply(t[node], positions), held=(positions,))  # type: ignore[no-untyped-call]
+
+
+class _Pick(torch.autograd.Function):
+    """The elements at positions, and back; autograd's own keeps what they are picked from, and fills it twice."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, positions: Tensor) -> Tensor:
+        ctx.save_for_backward(positions)
+        ctx.shape = t.shape
+        return t.flatten(2).gather(2, positions.flatten(2)).view(positions.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (picked,), (positions,) = gradients, ctx.saved_tensors
+        made = picked.new_zeros(ctx.shape)
+        made.flatten(2).scatter_add_(2, positions.flatten(2), picked.flatten(2))
+        return made, None
 
 
 def scaling(node: fx.Node, scale: Tensor) -> Piece:

@@ -159,6 +159,7 @@ def test_pieces_that_nobody_keeps_are_written_over_only_when_they_are_spent(kind
         ("mobilenet_v1", 64, 32, "batch", 1.25),
         ("resnet18", 96, 16, "running", 1.25),  # weights are half of it
         ("resnet18", 128, 16, "running", 1.25),  # activations are
+        ("resnet18", 128, 16, "batch", 1.45),
     ],
 )
 def test_a_sweep_holds_little_more_than_a_training_step(name, size, images, statistics, bar):
