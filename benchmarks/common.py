@@ -7,6 +7,7 @@ from pathlib import Path
 
 from energysplit.growth import stage
 from energysplit.growth.folder import TrainingState
+from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup
 from energysplit.output.environment import environment
 from energysplit.progress import SilentProgress
@@ -30,4 +31,6 @@ def machine() -> str:
 
 def train(setup: Setup, state: TrainingState | None = None) -> TrainingState:
     """The state trained to the end of its stage; the seed if none is given."""
-    return stage.train(setup, state or TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda _: None, print)
+    return stage.train(
+        setup, state or TrainingState(0, 0, setup.seed, {}), SilentProgress(), lambda _: None, Notes(print)
+    )

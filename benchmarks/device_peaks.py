@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -90,9 +91,9 @@ def number(samples: list[float], unit: str, how: str) -> str:
 def matmul(op: str, left: type, right: type, threads: int) -> Callable[[], object]:
     """A square matrix product with constant right side."""
     rng = np.random.default_rng(0)
-    a, b = (rng.integers(0, 100, (SIDE, SIDE)).astype(kind) for kind in (left, right))
+    a, b = rng.integers(0, 100, (2, SIDE, SIDE))
     out = TensorProto.INT32 if op == "MatMulInteger" else TensorProto.FLOAT
-    return _session(op, a, {"b": b}, out, threads)
+    return _session(op, a.astype(left), {"b": b.astype(right)}, out, threads)
 
 
 def convolution(threads: int) -> Callable[[], object]:
@@ -130,7 +131,7 @@ def chain(length: int, threads: int) -> Callable[[], object]:
 
 
 def _session(
-    op: str, x: np.ndarray, weights: dict[str, np.ndarray], out: int, threads: int, **attributes: object
+    op: str, x: np.ndarray, weights: dict[str, np.ndarray], out: int, threads: int, **attributes: Any
 ) -> Callable[[], object]:
     kind = helper.np_dtype_to_tensor_dtype(x.dtype)
     graph = helper.make_graph(

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import begin, command, conditions, interleaved, milliseconds, ratio, timing_parser, write
+from timing import Call, begin, command, conditions, interleaved, milliseconds, ratio, timing_parser, write
 
 from energysplit import data, growth, models
 from energysplit.data.memory import MemorySplit
@@ -42,7 +42,7 @@ from energysplit.recipe import Recipe, load
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import make_optimiser
 from energysplit.train.session import Session
-from energysplit.types import GrowthRecord
+from energysplit.types import JOURNAL_FILE, GrowthRecord
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "mbv1_cifar10.toml"
 PARTS = ("train", "evaluate", "index", "allocate", "surgery", "checkpoints", "rest")
@@ -95,7 +95,7 @@ def main() -> None:
     device = begin(options)
 
     recipe = load(RECIPE, [f"run.device={device.type}", f"run.threads={options.threads}"])
-    runs = [Run(folder.name, journal.read(folder / journal.JOURNAL_FILE)) for folder in options.runs]
+    runs = [Run(folder.name, journal.read(folder / JOURNAL_FILE)) for folder in options.runs]
     if options.root is not None:
         runs.append(own_run(options))
     samples: list[dict[str, Any]] = [{"run": run.name, "seconds": run.seconds()} for run in runs]
@@ -208,7 +208,7 @@ def waiting(
             waited.append(seconds)
 
         ready = list(made())
-        calls = {
+        calls: dict[str, Call] = {
             "ready": lambda: epoch(lambda: ready),
             "made on the way": lambda: epoch(asked),
             "made alone": lambda: list(made()),

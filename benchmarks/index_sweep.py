@@ -136,6 +136,8 @@ def randomised(module: nn.Module, x: Tensor) -> nn.Module:
         module.train()(x)
         for norm in norms:
             norm.momentum = 0.1
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
             norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.2)
     return module.eval()

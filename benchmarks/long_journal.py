@@ -18,7 +18,7 @@ from common import machine
 
 from energysplit.growth import journal
 from energysplit.output.atomic import write_text
-from energysplit.types import AllocationRecord, GrowthRecord, SplitRecord, StepRecord
+from energysplit.types import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord, StepRecord
 
 LINE = Path(__file__).parents[1] / "tests" / "growth" / "journal_before_kinds.jsonl"
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = made.parse_args()
     lines = records(options.stages, options.groups)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / journal.JOURNAL_FILE
+        path = Path(folder) / JOURNAL_FILE
         journal.rewrite(path, lines)
         size = path.stat().st_size
         times = [seconds(path) for _ in range(options.repeats)]

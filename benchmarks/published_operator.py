@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timing import begin, command, conditions, interleaved, milliseconds, peak_bytes, ratio, timing_parser, write
+from timing import Call, begin, command, conditions, interleaved, milliseconds, peak_bytes, ratio, timing_parser, write
 from torch import Tensor, nn
 
 import energysplit as es
@@ -95,10 +96,10 @@ def main() -> None:
             vectors = ours.random_vectors(seed=0)
             (v,) = vectors.values()
             kept = published.kept()
-            ways = {
-                "ours": lambda ours=ours, vectors=vectors: ours.apply(vectors),
-                "unfolded": lambda published=published, v=v: published.apply(v),
-                "patches kept": lambda kept=kept, v=v: kept.apply(v),
+            ways: dict[str, Call] = {
+                "ours": partial(ours.apply, vectors),
+                "unfolded": partial(published.apply, v),
+                "patches kept": partial(kept.apply, v),
             }
             seconds = interleaved(ways, options.repeats, device)
             peak = {name: peak_bytes(way, device) for name, way in ways.items()}
@@ -132,8 +133,8 @@ def main() -> None:
 def network(kernel: int, width: int) -> nn.Sequential:
     """The layer under test, and as little behind it as makes a loss; statistics and scales of the batch norm drawn."""
     norm = nn.BatchNorm2d(width)
-    for tensor, low, high in ((norm.running_mean, -0.5, 0.5), (norm.running_var, 0.5, 2.0), (norm.weight, 0.5, 1.5)):
-        nn.init.uniform_(tensor, low, high)
+    for name, low, high in (("running_mean", -0.5, 0.5), ("running_var", 0.5, 2.0), ("weight", 0.5, 1.5)):
+        nn.init.uniform_(getattr(norm, name), low, high)
     conv = nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False)
     layer = OrderedDict(conv=conv, norm=norm, act=nn.SiLU())
     head = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), classifier=nn.Linear(width, CLASSES))
@@ -143,6 +144,7 @@ def network(kernel: int, width: int) -> nn.Sequential:
 def published_operator(module: nn.Sequential, x: Tensor, y: Tensor) -> Published:
     """The formula's x and w, by autograd; sigma is SiLU after the batch norm's scale and shift."""
     conv, norm, act = module[0], module[1], module[2]
+    assert isinstance(conv, nn.Conv2d)
     z = conv(x).detach().requires_grad_()
     out = act(norm(z))
     (gradient,) = torch.autograd.grad(F.cross_entropy(module[3:](out), y), out, retain_graph=True)

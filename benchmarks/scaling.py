@@ -53,7 +53,7 @@ class Fit:
     stderr: float
 
     @classmethod
-    def of(cls, factors: Sequence[float], values: Sequence[float]) -> Fit:
+    def of(cls, factors: Sequence[float], values: np.ndarray) -> Fit:
         """Least squares in log-log; of three points or more."""
         x, y = np.log(factors), np.log(values)
         x, y = x - x.mean(), y - y.mean()

@@ -19,6 +19,7 @@ import os
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def fresh_processes(repeats: int, threads: int) -> tuple[dict[str, list[float]],
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         worked[name].append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
-    calls: dict[str, Call] = {name: lambda name=name: start(name) for name in PROCESSES}
+    calls: dict[str, Call] = {name: partial(start, name) for name in PROCESSES}
     seconds = interleaved(calls, repeats, torch.device("cpu"))
     return seconds, {name: found[1:] for name, found in worked.items()}  # without the warm-up
 

@@ -24,6 +24,10 @@ import time
 from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 NETWORKS = (
     "mobilenet_v2",
@@ -53,7 +57,8 @@ def main() -> None:
     arguments.add_argument("--worker", nargs=2, metavar=("TOOL", "NETWORK"), help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.worker:
-        print(json.dumps(_measure(*options.worker, options.gib)))
+        tool, network = options.worker
+        print(json.dumps(_measure(tool, network, options.gib)))
         return
     found: dict[tuple[str, int, str], list[Result]] = defaultdict(list)
     for number in range(options.rounds):
@@ -102,7 +107,7 @@ def _measure(tool: str, network: str, gib: float) -> Result:
     return {"analysis_s": analysis_s, "surgery_s": surgery_s, "groups": groups, "peak_gib": peak_gib}
 
 
-def _energysplit(model: object, image: object) -> tuple[float, float, int]:
+def _energysplit(model: nn.Module, image: Tensor) -> tuple[float, float, int]:
     import energysplit as es
 
     start = time.perf_counter()
@@ -113,8 +118,8 @@ def _energysplit(model: object, image: object) -> tuple[float, float, int]:
     return traced - start, time.perf_counter() - traced, len(able)
 
 
-def _torch_pruning(model: object, image: object) -> tuple[float, float, int]:
-    import torch_pruning
+def _torch_pruning(model: nn.Module, image: Tensor) -> tuple[float, float, int]:
+    import torch_pruning  # type: ignore[import-untyped]
 
     start = time.perf_counter()
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=image)
