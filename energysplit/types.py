@@ -351,8 +351,9 @@ class AllocationRecord(_Record):
 
 
 class StepRecord(_Record):
-    """The step: policy, size by group (absolute, in weight units), and the loss change predicted and realised.
+    """The step: size by group (absolute, in weight units), and the loss change predicted and realised.
 
+    policy: its name, and what it found, in a few words ("relative: 0.3 of the weights' norm"); `rule` is the name.
     Both changes are on the held-out images, loss after the split minus loss before. `predicted_stderr` is the
     standard error of the prediction. `small_predicted_change` and `small_realised_change` are those of the same
     split with all steps shortened by one factor, so that none is above 1 % of its group's norm: there the prediction,
@@ -370,6 +371,11 @@ class StepRecord(_Record):
     small_realised_change: float
     function_error: float
     function_tolerance: float
+
+    @property
+    def rule(self) -> str:
+        """The policy's name."""
+        return self.policy.partition(":")[0]
 
 
 class SplitRecord(_Record):

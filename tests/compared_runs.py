@@ -48,7 +48,7 @@ GROWTH = SplitRecord(
         method="milp", split={"0": [1]}, predicted_gain=1, gap=0, shadow_price={}, price={}, limit={}, status="made up"
     ),
     step=StepRecord(
-        policy="relative",
+        policy="relative: 0.3 of the weights' norm",
         size={"0": 0.3},
         loss_before=1.0,
         predicted_change=-0.1,

@@ -78,7 +78,7 @@ def following(setup: Setup, trained: TrainingState, progress: Progress, note: Ca
 
 def _said(step: StepRecord) -> str:
     """What a step did, in words."""
-    if step.policy == FRESH:
+    if step.rule == FRESH:
         realised = f"{step.realised_change:+.4g}"
         return f"fresh neurons added, which nothing reads yet; loss change on held-out images {realised}"
     return (

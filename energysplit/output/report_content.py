@@ -63,7 +63,6 @@ def report_document(
         changes: of the recipe, while the run went on.
     """
     # A size that changed is not that of all growths; the sizes taken are in the journal.
-    told = {**recipe, "step": {}} if any("step.size" in change.keys for change in changes) else recipe
     return Document(
         title=f"{recipe.get('name', 'energysplit run')}",
         summary=summary(records),
@@ -71,7 +70,7 @@ def report_document(
         sections=(
             _overview(records),
             _stages(records),
-            *(_baseline(records) if tables.replacements(records) else _growth(told, records)),
+            *(_baseline(records) if tables.replacements(records) else _growth(records)),
             _times(records),
             _export(parity),
             *([measured_section(measured)] if measured is not None else []),
@@ -81,9 +80,9 @@ def report_document(
     )
 
 
-def _growth(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
+def _growth(records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
     """What is said of growths."""
-    return (_prediction(recipe, records), _widths(records), _budgets(records), indices_section(records))
+    return (_prediction(records), _widths(records), _budgets(records), indices_section(records))
 
 
 def _baseline(records: Sequence[GrowthRecord]) -> tuple[Section, ...]:
@@ -182,7 +181,7 @@ def _stages(records: Sequence[GrowthRecord]) -> Section:
     return Section("Stage by stage", tuple(blocks))
 
 
-def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> Section:
+def _prediction(records: Sequence[GrowthRecord]) -> Section:
     grown = tables.growths(records)
     if not grown:
         return Section(
@@ -211,7 +210,7 @@ def _prediction(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> S
         orders = "third order (of a signed_pair) and of fourth order"
     text = (
         f"The prediction is of second order: half the squared step times {predicted}. {_small_steps(records)} The "
-        f"steps taken are finite ({_step(recipe, records)}), so terms of {orders} count too, in which split neurons "
+        f"steps taken are finite ({_step(records)}), so terms of {orders} count too, in which split neurons "
         "act on each other; and where an activation has a kink, it is crossed, while the index smooths it. A "
         "realised change of another size, or even another sign, is therefore no fault. The last column of the "
         "table above compares both at steps of at most 1 % of the weights' norm, where second order is meant to "
@@ -248,7 +247,7 @@ def _gain(records: Sequence[GrowthRecord]) -> str:
     bought = "the bought indices"
     if tables.is_signed(records):
         bought = "what the bought splits count of both ends of their neurons' spectra"
-    relative = any(growth.step.policy != "fixed" for _, growth in tables.growths(records))
+    relative = any(growth.step.rule != "fixed" for _, growth in tables.growths(records))
     follow = ", times the squared norms of the groups' weights, which steps follow" if relative else ""
     drawn = any(growth.index.shrinkage != "none" for _, growth in tables.growths(records))
     shrunk = (
@@ -338,13 +337,11 @@ def file_name(provider: str) -> str:
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "-" for letter in provider)
 
 
-def _step(recipe: Mapping[str, Any], records: Sequence[GrowthRecord]) -> str:
+def _step(records: Sequence[GrowthRecord]) -> str:
     policy = every(growth.step.policy for _, growth in tables.growths(records))
-    size = (recipe.get("step") or {}).get("size")
     sizes = [size for _, growth in tables.growths(records) for size in growth.step.size.values()]
     found = f"{_range(sizes)} in weight units" if sizes else "no group moved"
-    of_size = f" {size:g}" if policy in ("relative", "fixed") and isinstance(size, int | float) else ""
-    return f"policy {policy}{of_size}: {found}"
+    return f"policy {policy}; {found}"
 
 
 def _small_steps(records: Sequence[GrowthRecord]) -> str:

@@ -59,7 +59,7 @@ def make_synthetic_records(stages: int = 5, groups: int = 14, tested: bool = Tru
                 status="39 neurons of 13 groups to be split; no further neuron fits; 0.20% below the bound.",
             ),
             step=StepRecord(
-                policy="relative",
+                policy="relative: 0.3 of the weights' norm",
                 size={name: 0.3 for name in names[:-1]},
                 loss_before=1.04 - 0.1 * stage,
                 predicted_change=-0.0432 / (stage + 1),

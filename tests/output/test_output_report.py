@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+import energysplit as es
 from energysplit.errors import CheckpointError, InputError
 from energysplit.measure.summary import Summary
 from energysplit.output import numbers
@@ -21,6 +24,7 @@ from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
 from energysplit.output.report_content import file_name
 from energysplit.output.report_markdown import escape
+from energysplit.surgery.step import choose_step
 from energysplit.types import CostRecord, GrowthRecord
 
 MakeRecords = Callable[..., list[GrowthRecord]]
@@ -214,6 +218,23 @@ def test_widths_are_told_of_the_groups_that_grew(
     assert classes == "classifier"
     once = write_report(tmp_path, synthetic_recipe, synthetic_records(stages=1))
     assert "Nothing was split, so no group grew." in Page(once.read_text(encoding="utf-8")).text
+
+
+def test_steps_of_one_size_do_not_follow_the_weights(
+    tmp_path: Path, synthetic_records: MakeRecords, synthetic_recipe: dict[str, Any]
+) -> None:
+    records = synthetic_records(stages=2, groups=3)
+    growth = records[0].growth
+    assert growth is not None
+    net = es.trace(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(2, 3))
+    for rule, number, follow in (("relative", 0.3, True), ("fixed", 0.1, False)):
+        said = choose_step(net, ["0"], policy=rule, size=number).policy
+        step = growth.step.model_copy(update={"policy": said})
+        records[0] = records[0].model_copy(update={"growth": growth.model_copy(update={"step": step})})
+        text = Page(write_report(tmp_path, synthetic_recipe, records).read_text(encoding="utf-8")).text
+        assert f"(policy {said}; " in text
+        assert said.startswith(f"{rule}: {number}")
+        assert ("norms of the groups' weights, which steps follow" in text) is follow
 
 
 def test_signed_runs_say_which_end_and_what_the_kinds_are(
