@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energysplit.cli.arguments import AllowCode
+from energysplit.cores import usable_cores
 from energysplit.errors import refusals
 
 if TYPE_CHECKING:
@@ -149,8 +149,7 @@ def default_jobs(plan: Plan) -> int:
     devices = {run.recipe.run.device for run in plan.runs}
     if any(device.startswith("cuda") for device in devices) or ("auto" in devices and _cuda()):
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(run.recipe.run.threads or 1 for run in plan.runs))
+    return max(1, (usable_cores() or 1) // max(run.recipe.run.threads or 1 for run in plan.runs))
 
 
 def _cuda() -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jaxtyping import Int
 from torch import Tensor
 
+from energysplit.cores import usable_cores
 from energysplit.data.small_sets import SMALL_SETS, digits, from_torchvision
 from energysplit.data.split import Split, Splits
 from energysplit.errors import DataError, nearest
@@ -127,6 +127,4 @@ def _root(name: str, root: str | Path | None) -> Path:
 
 
 def _workers() -> int:
-    # sched_getaffinity (Linux) knows of containers and taskset; macOS has none of them.
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, processors - 1)
+    return min(8, (usable_cores() or 1) - 1)

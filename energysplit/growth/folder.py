@@ -34,7 +34,8 @@ from energysplit.output.indices import INDEX_FILE, load_index, save_index
 from energysplit.output.place import Held, held
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.recipe import Recipe, before_and_now, changes, completed
-from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, some, value_of, was_and_is
+from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, some, was_and_is
+from energysplit.recipe.keys import value_at
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe, recipe_text, saved_changes, saved_recipe
 from energysplit.train.plateau import Plateau
 from energysplit.types import JOURNAL_FILE, GrowthRecord, SplitIndex, TrainRecord
@@ -120,7 +121,7 @@ class RunFolder:
         """
         old, new = completed(saved_recipe(self.path)), recipe.resolved()
         keys, _ = changeable(changes(recipe, old))
-        values = {key: (value_of(old, key), value_of(new, key)) for key in keys}
+        values = {key: (value_at(old, key), value_at(new, key)) for key in keys}
         after = changed_at(finished, values, self.changes)
         if not keys and after == self.changes:
             return []

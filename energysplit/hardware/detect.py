@@ -7,7 +7,6 @@ left out, with a comment that says so. Needs no root and reads Linux's /sys and 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import subprocess
@@ -16,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from energysplit.cores import usable_cores
 from energysplit.errors import InputError, nearest
 
 SOURCE = "read from the operating system"
@@ -80,7 +80,7 @@ def machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc")) -> M
     if platform.system() == "Darwin":
         return _mac(_sysctl)
     processor = _named(_linux_processor(proc_root))
-    return Machine(processor, _usable_cores(), _linux_caches(sys_root), _linux_memory(proc_root))
+    return Machine(processor, usable_cores(), _linux_caches(sys_root), _linux_memory(proc_root))
 
 
 def draft(found: Machine | None = None, providers: tuple[str, ...] | None = None, name: str = "this_machine") -> str:
@@ -176,13 +176,6 @@ def _linux_memory(proc_root: Path) -> int | None:
     return int(match[1]) * 1024 or None if match else None
 
 
-def _usable_cores() -> int | None:
-    """Cores this process may use, which a container may have fewer of than the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
 def _mac(ask: Callable[[str], str]) -> Machine:
     caches = []
     for name, keys in _MAC_CACHES:
@@ -190,7 +183,7 @@ def _mac(ask: Callable[[str], str]) -> Machine:
         if size is not None:
             caches.append((name, size))
     processor = _named(ask("machdep.cpu.brand_string"))
-    return Machine(processor, _usable_cores(), _growing(caches), _size(ask("hw.memsize")))
+    return Machine(processor, usable_cores(), _growing(caches), _size(ask("hw.memsize")))
 
 
 def _sysctl(key: str) -> str:

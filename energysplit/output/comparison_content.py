@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from energysplit.output.document import (
 )
 from energysplit.output.numbers import percent
 from energysplit.output.report_tables import NOTHING, UNUSED, short, span
+from energysplit.recipe.keys import flat
 
 
 def comparison_document(
@@ -180,9 +181,9 @@ def _runs(comparison: Comparison) -> Section:
 
 def _recipes_differ(methods: Sequence[Method]) -> tuple[tuple[str, str], ...]:
     """Dotted keys that are not the same in all methods, with each one's value."""
-    flat = {method.label: dict(_flat(method.runs[0].recipe)) for method in methods}
-    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe if key not in ("name", "seed"))
-    values = {key: {label: recipe.get(key, "not set") for label, recipe in flat.items()} for key in keys}
+    told = {method.label: flat(method.runs[0].recipe) for method in methods}
+    keys = dict.fromkeys(key for recipe in told.values() for key in recipe if key not in ("name", "seed"))
+    values = {key: {label: _said(recipe.get(key)) for label, recipe in told.items()} for key in keys}
     return tuple(
         (key, "; ".join(f"{label}: {value}" for label, value in given.items()))
         for key, given in values.items()
@@ -190,16 +191,8 @@ def _recipes_differ(methods: Sequence[Method]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _flat(table: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    found = []
-    for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            found += _flat(value, f"{above}{key}.")
-        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-            found += [pair for place, item in enumerate(value, 1) for pair in _flat(item, f"{above}{key}[{place}].")]
-        else:
-            found.append((above + key, "not set" if value is None else str(value)))
-    return found
+def _said(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 _STAGES = (

@@ -15,6 +15,7 @@ from energysplit.output.comparison import (
     refuse_twice,
 )
 from energysplit.output.report_tables import origin
+from energysplit.recipe.keys import value_at
 
 DATA_KEYS = ("data.name", "data.image_size", "data.validation", "data.limit")
 
@@ -38,14 +39,6 @@ def compared(runs: Sequence[ComparedRun], providers: Sequence[str] = ()) -> Comp
         *_seeds(methods),
     )
     return Comparison(methods, costs, warnings)
-
-
-def value_at(recipe: Mapping[str, Any], path: str) -> Any:
-    """A key of a recipe by its dotted name; None where it is not set or absent."""
-    value: Any = recipe
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _unequal(methods: Sequence[Method], costs: Iterable[CostName]) -> list[str]:

@@ -10,6 +10,7 @@ from energysplit.output.document import Facts, Section
 from energysplit.output.numbers import compact, provider_name, quantity
 from energysplit.output.report_tables import growths
 from energysplit.recipe.changed import RecipeChange
+from energysplit.recipe.keys import value_at
 from energysplit.types import GrowthRecord
 
 
@@ -33,9 +34,7 @@ def recipe_section(
     units |= {name: cost.unit for _, growth in growths(records) for name, cost in growth.allocation.price.items()}
 
     def get(path: str) -> Any:
-        value: Any = recipe
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
+        value = value_at(recipe, path)
         return "not recorded" if value is None else value
 
     def options(value: Any) -> str:

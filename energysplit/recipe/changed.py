@@ -136,13 +136,6 @@ def of_training(changes: Sequence[RecipeChange], stage: int) -> dict[str, Any]:
     }
 
 
-def value_of(tree: Mapping[str, Any], name: str) -> Any:
-    """The value of a key of a section; None where there is none."""
-    section, key = name.split(".")
-    found = tree.get(section)
-    return found.get(key) if isinstance(found, Mapping) else None
-
-
 def was_and_is(values: Mapping[str, tuple[Any, Any]]) -> str:
     """Keys with what they were and what they are; of many the first, and how many more there are.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from energysplit.recipe.keys import flat
 from energysplit.recipe.schema import (
     ExportRecipe,
     GrowthRecipe,
@@ -30,7 +31,7 @@ def changes(recipe: Recipe, old: Mapping[str, Any]) -> list[str]:
     another list is one value. Keys that recipes did not have at first count as their default where `old` lacks them, so
     that old runs can be resumed.
     """
-    before, now = _flat(completed(old)), _flat(recipe.resolved())
+    before, now = flat(completed(old)), flat(recipe.resolved())
     return sorted(key for key in before.keys() | now.keys() if before.get(key, ...) != now.get(key, ...))
 
 
@@ -39,7 +40,7 @@ def before_and_now(recipe: Recipe, old: Mapping[str, Any], keys: Iterable[str]) 
 
     A table that only one of the two has is named by its keys, not once more by itself.
     """
-    before, now, listed = _flat(completed(old)), _flat(recipe.resolved()), list(keys)
+    before, now, listed = flat(completed(old)), flat(recipe.resolved()), list(keys)
     inner = [key for key in listed if not any(other.startswith(f"{key}.") for other in listed)]
     return {key: (before.get(key), now.get(key)) for key in inner}
 
@@ -70,15 +71,3 @@ def completed(old: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(budget, dict):
             budget.setdefault("options", {})
     return tree
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> leaf. Lists are leaves but for those of tables; so are empty tables: losing one is a difference."""
-    tables = isinstance(tree, list) and all(isinstance(item, Mapping) for item in tree)
-    items = list(tree.items()) if isinstance(tree, Mapping) else list(enumerate(tree)) if tables else []
-    if not items:
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

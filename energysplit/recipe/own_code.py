@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from energysplit.errors import RecipeError, RunError
+from energysplit.recipe.keys import value_at
 from energysplit.recipe.saved import RECIPE_FILE, run_of_stage, saved_recipe
 
 Key = tuple[str | int, ...]
@@ -59,12 +60,12 @@ def _check(file: Path, key: str, name: str) -> None:
 
 def _named(tree: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
     """Every key whose value names code, and the value."""
-    if _is_code(name := _at(tree, "model", "name")) and not name.startswith(LIBRARIES):
+    if _is_code(name := value_at(tree, "model.name")) and not name.startswith(LIBRARIES):
         yield ("model", "name"), name
-    for at, name in enumerate(_at(tree, "report", "providers") or ()):
+    for at, name in enumerate(value_at(tree, "report.providers") or ()):
         if _is_code(name):
             yield ("report", "providers", at), name
-    for section, prices in (("budget",), _at(tree, "budget")), (("report", "price"), _at(tree, "report", "price")):
+    for section, prices in (("budget",), tree.get("budget")), (("report", "price"), value_at(tree, "report.price")):
         for at, price in enumerate(prices or ()):
             yield from _priced(price, (*section, at), "options")
 
@@ -75,7 +76,7 @@ def _priced(said: Any, place: Key, options: str = "") -> Iterator[tuple[Key, str
         return
     if _is_code(name := said.get("provider")):
         yield (*place, "provider"), name
-    parts = _at(said, options, "parts") if options else said.get("parts")
+    parts = value_at(said, f"{options}.parts" if options else "parts")
     place = (*place, options, "parts") if options else (*place, "parts")
     for label, part in parts.items() if isinstance(parts, Mapping) else ():
         if _is_code(label):
@@ -87,15 +88,9 @@ def _is_code(name: Any) -> TypeGuard[str]:
     return isinstance(name, str) and ":" in name
 
 
-def _at(tree: Any, *keys: str) -> Any:
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
-
-
 def _teachers(tree: Mapping[str, Any]) -> list[Path]:
     """The runs whose recipe may say what the teacher's seed is built by: the run named, or that of the stage named."""
-    said = _at(tree, "train", "teacher", "run")
+    said = value_at(tree, "train.teacher.run")
     if not isinstance(said, str):
         return []
     run = Path(said).expanduser()

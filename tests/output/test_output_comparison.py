@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from energysplit.output.comparison_equal import differences, points, significanc
 from energysplit.output.comparison_files import check_folder, write_comparison
 from energysplit.output.comparison_plot import compared_figure, stage_points
 from energysplit.output.comparison_statistics import Difference
-from energysplit.output.document import Table
+from energysplit.output.document import Facts, Table
+from energysplit.recipe import load
 
 MACS = CostName("macs")
 VANILLA: Any = {"growth": {"method": "top_k"}}
@@ -257,6 +259,20 @@ def test_the_page_and_the_markdown_hold_the_same(folders: list[Path], tmp_path: 
     # Nothing is loaded: no script, no address.
     assert not re.search(r"<script|<link|https?://|url\((?!#)|src=", page)
     assert 'name="viewport"' in page
+
+
+def test_keys_in_which_methods_differ_are_those_that_set_takes(tmp_path: Path) -> None:
+    one, other = (made_up(tmp_path / name, [(1e6, 0.5)], name=name) for name in ("one", "other"))
+    recipe = load("recipes/digits.toml")
+    (one / "recipe.json").write_text(json.dumps(recipe.resolved()))
+    (other / "recipe.json").write_text(json.dumps(load("recipes/digits.toml", ["budget.0.limit=1.9x"]).resolved()))
+    (facts,) = [
+        block.rows
+        for section in comparison_document(_compared(one, other)).sections
+        for block in section.blocks
+        if isinstance(block, Facts)
+    ]
+    assert facts == (("budget.0.limit", f"one: {recipe.budget[0].limit}; other: 1.9x"),)
 
 
 def test_writing_again_gives_the_same_bytes(folders: list[Path], tmp_path: Path) -> None:
