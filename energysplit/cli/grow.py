@@ -13,7 +13,7 @@ from energysplit.cli.arguments import AllowCode
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from energysplit.growth.plan import GrowthPlan
+    from energysplit.growth.planning import GrowthPlan
     from energysplit.types import GrowthResult
 
 

@@ -21,8 +21,7 @@ from energysplit.output.comparison_compute import TRAINING_COMPUTE, training_com
 from energysplit.output.comparison_compute import UNIT as TRAINING_UNIT
 from energysplit.output.comparison_statistics import Curve, curve
 from energysplit.output.measured import MeasuredRun
-from energysplit.output.numbers import price_words, provider_name
-from energysplit.output.report_content import file_name
+from energysplit.output.numbers import file_name, price_words, provider_name
 from energysplit.recipe.changed import RecipeChange
 from energysplit.types import GrowthRecord
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from energysplit.allocation.frontier import Frontier, Point
 from energysplit.errors import InputError
 from energysplit.output.figure_style import BLUE, MUTED, ORANGE, PAPER, VERMILLION, new_figure, style
 from energysplit.output.numbers import provider_name, quantity, unit_name
 from energysplit.output.plots import WIDTH, price_axis
-from energysplit.output.report_content import file_name
+
+if TYPE_CHECKING:
+    from energysplit.allocation.frontier import Frontier, Point
+from energysplit.output.numbers import file_name
 
 FRONTIER_FILES = "frontier-*.svg"
 

@@ -190,6 +190,11 @@ def increment(limit: float) -> float:
     return 10.0 ** math.floor(math.log10(limit / 5)) if limit > 0 and math.isfinite(limit) else 1.0
 
 
+def file_name(provider: str) -> str:
+    """A price's name as part of a file name and an id ("my_module:Weights" -> "my_module-Weights")."""
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "-" for letter in provider)
+
+
 def row_step(shadow_price: float, limit: float, unit: str, remains: float) -> float | None:
     """A round step of a budget for which its shadow price promises no more than there is to gain; None without one.
 

@@ -22,7 +22,7 @@ from energysplit.output.document import (
     Section,
 )
 from energysplit.output.measured import MeasuredRun
-from energysplit.output.numbers import duration, percent, plain, price_words, provider_name, quantity, times
+from energysplit.output.numbers import duration, file_name, percent, plain, price_words, provider_name, quantity, times
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report_baseline import baseline_section, baseline_summary, widths_section
 from energysplit.output.report_indices import every, indices_section
@@ -330,11 +330,6 @@ def _numbers(records: Sequence[GrowthRecord]) -> Section:
         ("–", "not measured, or it does not apply to this stage."),
     )
     return Section("What kind of number is it", (Facts(facts),))
-
-
-def file_name(provider: str) -> str:
-    """A price's name as part of a file name and an id ("my_module:Weights" -> "my_module-Weights")."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "-" for letter in provider)
 
 
 def _step(records: Sequence[GrowthRecord]) -> str:

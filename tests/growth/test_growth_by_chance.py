@@ -15,7 +15,7 @@ from energysplit.errors import InputError, RecipeError, RunError
 from energysplit.growth import grow
 from energysplit.growth.given_sizes import decide
 from energysplit.growth.journal import read
-from energysplit.growth.plan import plan
+from energysplit.growth.planning import plan
 from energysplit.growth.priced import priced
 from energysplit.growth.reference import Reference, read_reference
 from energysplit.growth.saved import load_saved

@@ -8,7 +8,7 @@ from growth_runs import tiny
 from energysplit.costs import NetworkPricer
 from energysplit.costs.configured import configured
 from energysplit.errors import RecipeError
-from energysplit.growth.plan import plan
+from energysplit.growth.planning import plan
 from energysplit.growth.priced import priced
 from energysplit.growth.setup import prepare
 

@@ -19,10 +19,9 @@ from energysplit.measure.summary import Summary
 from energysplit.output import numbers
 from energysplit.output.environment import ENVIRONMENT_FILE, write_environment
 from energysplit.output.measured import MEASURED_FILE, Compared, MeasuredRun, Sample, read_measured, write_measured
-from energysplit.output.numbers import compact, duration, percent, quantity, signed
+from energysplit.output.numbers import compact, duration, file_name, percent, quantity, signed
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
-from energysplit.output.report_content import file_name
 from energysplit.output.report_markdown import escape
 from energysplit.surgery.step import choose_step
 from energysplit.types import CostRecord, GrowthRecord
