@@ -120,6 +120,17 @@ def canonical(unit: str) -> str:
     return next((name for name, known in _UNITS.items() if unit.lower() in known.words), unit)
 
 
+def is_counted(unit: str) -> bool:
+    """Whether a unit counts things, so that no amount is between 0 and 1.
+
+    Example:
+        >>> [is_counted(unit) for unit in ("MAC", "macs", "B", "s", "of my own")]
+        [True, True, True, False, False]
+    """
+    known = _UNITS.get(canonical(unit))
+    return known is not None and known.counted
+
+
 def _parts(text: str, expected: str) -> tuple[str, str]:
     """The digits and what follows them."""
     if not text.strip():

@@ -43,7 +43,7 @@ class NetworkPricer:
         self._operations = bool(getattr(self.provider, "every_operation", False))
         self._cases = net.operations if self._operations else net.cases
         self._overhead = overhead_of(self.provider)
-        self._network_error = _network_error_of(self.provider, self.name)
+        self._network_error = network_error_of(self.provider, self.name)
         self._present = dict(net.widths)
         self._costs: dict[LayerCase, Cost] = {}
         self._values: dict[tuple[object, ...], float] = {}
@@ -160,8 +160,12 @@ def overhead_of(provider: CostProvider) -> Cost | None:
     return overhead
 
 
-def _network_error_of(provider: CostProvider, name: str) -> float | None:
-    """The provider's relative error over whole networks; None if it knows none."""
+def network_error_of(provider: CostProvider, name: str) -> float | None:
+    """The provider's relative error over whole networks; None if it knows none.
+
+    Raises:
+        InputError: it is no finite number of at least 0.
+    """
     error = getattr(provider, "network_error", None)
     if error is None:
         return None

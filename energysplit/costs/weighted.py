@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from energysplit.costs.network_price import network_error_of, overhead_of
 from energysplit.costs.registry import cost_provider, register_cost, takes
 from energysplit.costs.table import Provenance
 from energysplit.errors import InputError
@@ -64,10 +65,10 @@ class Weighted:
         self.unit = units.pop() if len(units) == 1 else "score"
         self.combine: Combine = next(iter(combines.values()))
         self.every_operation = any(_sees_all(part.provider) for part in self._parts)
-        overheads = [(part, getattr(part.provider, "overhead", None)) for part in self._parts]
+        overheads = [(part, overhead_of(part.provider)) for part in self._parts]
         terms = [(part, cost) for part, cost in overheads if cost is not None]
         self.overhead: Cost | None = self._sum(terms) if terms else None
-        errors = [getattr(part.provider, "network_error", None) for part in self._parts if part.weight]
+        errors = [network_error_of(part.provider, part.name) for part in self._parts if part.weight]
         known = [error for error in errors if error is not None]
         self.network_error: float | None = max(known) if len(known) == len(errors) else None
         weighing = [part.provider for part in self._parts if part.weight]

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from energysplit.amounts import is_counted
 from energysplit.kinds import every_kind
 
 _PREFIXES = (
@@ -207,14 +208,15 @@ def row_step(shadow_price: float, limit: float, unit: str, remains: float) -> fl
     Example:
         >>> row_step(12.3, 0.008, "s", 1.5), row_step(12.3, 0.008, "s", 0.002), row_step(12.3, 0.008, "s", 0)
         (0.001, 0.0001, None)
+        >>> row_step(1, 5, "of my own", 0.5), row_step(1, 5, "MACs", 0.5)
+        (0.1, None)
     """
     if not (shadow_price > 0 and remains > 0):
         return None
     step = min(increment(limit), 10.0 ** math.floor(math.log10(remains / shadow_price)))
     if step * shadow_price > remains:  # the power of ten was rounded up
         step /= 10
-    counted = unit == "B" or unit_name(unit) != unit
-    return None if step == 0 or (counted and step < 1) else step
+    return None if step == 0 or (step < 1 and is_counted(unit)) else step
 
 
 def would_buy(shadow_price: float, limit: float, unit: str, gain: float) -> str:

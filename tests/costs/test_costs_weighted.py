@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from priceable import EveryLayerFollowsAll
+from torch import nn
 
+import energysplit as es
 from energysplit.costs import cost_provider
 from energysplit.costs.network_price import NetworkPricer
 from energysplit.errors import InputError
@@ -102,6 +105,23 @@ def test_overhead_and_error_of_networks() -> None:
     assert weighted(Careful=1).overhead is None
     assert weighted(Seconds=1, Unsure=1).network_error is None
     assert weighted(Seconds=1, Unsure=0).network_error == 0.1, "a part without weight has no say"
+
+
+@pytest.mark.parametrize(
+    ("ability", "value", "said"),
+    [
+        ("overhead", 3.0, r"overhead is 3.0, expected a Cost such as Cost.exact\(1.0, 's'\)"),
+        ("network_error", -1, "network_error is -1, expected a finite number of at least 0"),
+    ],
+)
+def test_what_a_part_says_of_networks_is_checked_as_alone(monkeypatch, ability: str, value: object, said: str) -> None:
+    monkeypatch.setattr(Seconds, ability, value)
+    with pytest.raises(InputError, match=said):
+        NetworkPricer(
+            es.trace(nn.Sequential(nn.Linear(3, 2)), torch.randn(2, 3)), cost_provider("weighted_toys:Seconds")
+        )
+    with pytest.raises(InputError, match=said):
+        weighted(Seconds=1)
 
 
 def test_a_network_is_priced_with_all_of_it() -> None:
