@@ -7,7 +7,7 @@ Nothing here computes anything beyond its own consistency. Torch is imported for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -23,6 +23,10 @@ WEIGHTLESS = ("activation", "max_pool", "average_pool", "add", "multiply", "move
 """Operations without weights, which only providers that price every operation see."""
 WEIGHTED = ("conv1d", "conv2d", "linear")
 """Layers with a kernel of weights: MACs are counted from their sizes."""
+BLIND = ("random", "cheapest")
+"""Methods of allocation that don't look at indices, to compare with."""
+SIZES_BEST, SIZES_RANDOM = "sizes, best", "sizes, random"
+"""What `Allocation.method` is where sizes were given: the best neurons of each group, or random ones."""
 ORIGINS = ("counted", "measured", "interpolated", "estimated")
 """First words of a cost's source, the surest first."""
 
@@ -279,6 +283,11 @@ class CostRecord(_Record):
     high: float
     source: str
 
+    @classmethod
+    def of(cls, cost: Cost) -> CostRecord:
+        """A cost as the journal writes it."""
+        return cls(**asdict(cost))
+
 
 class Evaluation(_Record):
     """Mean loss and top-1 accuracy (0 to 1) over `images` images."""
@@ -348,6 +357,11 @@ class AllocationRecord(_Record):
     status: str
     kinds: dict[str, dict[int, str]] = {}
     mass: float = 1.0
+
+    @property
+    def chosen(self) -> Mapping[str, Sequence[int] | Mapping[int, str]]:
+        """As in `Allocation`."""
+        return self.kinds or self.split
 
 
 class StepRecord(_Record):

@@ -14,10 +14,7 @@ from energysplit.allocation.solve import unbounded
 from energysplit.allocation.status import counted, prices_in_words
 from energysplit.costs import amount
 from energysplit.errors import BudgetError, InputError
-from energysplit.types import Allocation, Budget, Priceable, SplitIndex
-
-BEST, RANDOM = "sizes, best", "sizes, random"
-"""Names of the two ways in `Allocation.method`."""
+from energysplit.types import SIZES_BEST, SIZES_RANDOM, Allocation, Budget, Priceable, SplitIndex
 
 
 def allocate_given(
@@ -82,7 +79,7 @@ def allocate_given(
             f"{counted(neurons, 'neuron')} of {counted(len(wanted), 'group')} to be split"
             f"{said and f', as many as {said}'}, {prices_in_words(problem, blocks)}; {how}, whatever they bring."
         )
-    return unbounded(problem, blocks, RANDOM if at_random else BEST, text)
+    return unbounded(problem, blocks, SIZES_RANDOM if at_random else SIZES_BEST, text)
 
 
 def _check_budgets(problem: Problem, blocks: Mapping[str, int], said: str) -> None:

@@ -14,12 +14,10 @@ from energysplit.allocation.status import status
 from energysplit.allocation.verify import check
 from energysplit.errors import InputError, nearest
 from energysplit.kinds import PAIR
-from energysplit.types import Allocation, Budget, GroupBound, Priceable, SplitIndex
+from energysplit.types import BLIND, Allocation, Budget, GroupBound, Priceable, SplitIndex
 
 SEEKING = ("milp", "lp", "greedy", "top_k")
 """The methods that look for the largest gain."""
-BLIND = ("random", "cheapest")
-"""The methods that don't look at indices, to compare with."""
 METHODS = (*SEEKING, *BLIND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,10 +174,7 @@ def as_json(asked: Question, found: Allocation, seconds: float) -> dict[str, Any
         "split": found.split,
         "kinds": found.kinds,
         "widths": grown_widths(saved.net.widths, found),
-        "price": {
-            name: {"value": cost.value, "unit": cost.unit, "low": cost.low, "high": cost.high, "source": cost.source}
-            for name, cost in found.price.items()
-        },
+        "price": {name: asdict(cost) for name, cost in found.price.items()},
         "limit": found.limit,
         "left": found.left,
         "predicted_gain": found.predicted_gain,

@@ -137,7 +137,7 @@ class CostTable:
             )
         provenance = _provenance(folder / PROVENANCE, cost)
         rows = [row for path in files for row in _rows(path, provenance.unit)]
-        _check_agreement(folder, rows)
+        _check_agreement(rows)
         return cls(provenance, tuple(row for row, _ in rows), folder)
 
 
@@ -231,7 +231,7 @@ def _number(text: Mapping[str, str | None], name: str, where: str) -> float:
     return value
 
 
-def _check_agreement(folder: Path, rows: list[tuple[TableRow, str]]) -> None:
+def _check_agreement(rows: list[tuple[TableRow, str]]) -> None:
     """Refuse two rows of one case whose intervals do not meet and whose medians are far apart."""
     seen: dict[LayerCase, list[tuple[TableRow, str]]] = defaultdict(list)
     for row, where in rows:

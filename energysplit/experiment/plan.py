@@ -14,11 +14,9 @@ from energysplit.errors import RecipeError, nearest
 from energysplit.experiment.elsewhere import Elsewhere
 from energysplit.experiment.load import check_size, load_experiment, run_recipe
 from energysplit.experiment.schema import Experiment, MethodTable, Size, placeholders, slug
+from energysplit.output.comparison_compute import TRAINING_COMPUTE
 from energysplit.recipe import Recipe
 from energysplit.recipe.first_stage import first_stage, unshared
-
-TRAINING_COMPUTE = "training_compute"
-"""What comparisons derive from the MACs (output.comparison_compute, which needs no recipe to name it)."""
 
 
 @dataclass(frozen=True)

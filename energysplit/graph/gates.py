@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from torch import fx
 
-from energysplit.graph.network import Kind, Op
+from energysplit.graph.network import STOPS, Kind, Op
 from energysplit.graph.spaces import Spaces
-
-_STOPS = (Kind.MIX, Kind.VALUE, Kind.OPAQUE)
 
 
 def gates(ops: Sequence[Op], spaces: Spaces) -> dict[str, tuple[str, ...]]:
@@ -46,7 +44,7 @@ def _producers(node: fx.Node, at: dict[fx.Node, Op]) -> list[fx.Node]:
         seen.add(here)
         if at[here].kind is Kind.MIX:
             found.append(here)
-        elif at[here].kind not in _STOPS:
+        elif at[here].kind not in STOPS:
             stack += here.all_input_nodes
     return found
 

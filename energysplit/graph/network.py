@@ -38,6 +38,10 @@ class Kind(Enum):
     OPAQUE = "is not followed: none of its channels can be split, so no t comes here"
 
 
+STOPS = (Kind.MIX, Kind.VALUE, Kind.OPAQUE)
+"""Where a change of the input goes no further."""
+
+
 class Role(Enum):
     """How a tensor's dimension runs along a group's channels."""
 

@@ -94,8 +94,8 @@ def _expand(call: Call) -> Outcome:
     return Outcome(Kind.LINEAR, None if call.mark is None else call.mark.expand(shape_of(call)))
 
 
-def _dim(call: Call, position: int, default: int = 0) -> int:
-    return int(call.argument(position, "dim", call.kwargs.get("axis", default)))
+def _dim(call: Call, position: int) -> int:
+    return int(call.argument(position, "dim", call.kwargs.get("axis", 0)))
 
 
 def _chunk(call: Call) -> Outcome:

@@ -18,14 +18,12 @@ from torch import Tensor, fx, nn
 from energysplit.errors import InputError, UnsupportedModel
 from energysplit.graph.gates import gates
 from energysplit.graph.labels import Labels
-from energysplit.graph.network import Kind, Layer, Network, Op, Role
+from energysplit.graph.network import STOPS, Kind, Network, Op
 from energysplit.graph.priced import priced
 from energysplit.graph.spaces import Spaces, reading
 from energysplit.graph.trial import trial
 from energysplit.graph.walk import Visit, Walk, known
 from energysplit.types import SplitGroup
-
-_QUIET = (Kind.MIX, Kind.VALUE, Kind.OPAQUE)
 
 
 @contextmanager
@@ -190,7 +188,7 @@ def _network(model: nn.Module, example: Tensor, labels: Labels, walk: Walk) -> N
             name,
             space.channels,
             tuple(space.producers),
-            tuple(op.name for op in ops if op.kind not in _QUIET and any(span.group == name for span in op.spans)),
+            tuple(op.name for op in ops if op.kind not in STOPS and any(span.group == name for span in op.spans)),
             tuple(reader),
             splittable=not space.reason,
             reason=space.reason,
@@ -251,4 +249,4 @@ def _refuse_hopeless(net: Network) -> None:
         raise UnsupportedModel(f"nothing in {type(net.module).__name__} can be split: " + "; ".join(list(reasons)[:5]))
 
 
-__all__ = ["Layer", "Role", "evaluating", "trace"]
+__all__ = ["evaluating", "trace"]

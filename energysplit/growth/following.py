@@ -106,7 +106,7 @@ def again(
     after = before
     if last.growth is not None:
         bought = last.growth.allocation
-        after = stage.start_of_next(before, index, bought.kinds or bought.split, last.growth.step.size, bought.mass)
+        after = stage.start_of_next(before, index, bought.chosen, last.growth.step.size, bought.mass)
     return _afresh(setup, after, last.stage + 1) if last.then_fresh else after
 
 

@@ -23,7 +23,7 @@ from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
 from energysplit.growth.notes import Notes
-from energysplit.growth.setup import Setup, cost_record, prepare
+from energysplit.growth.setup import Setup, prepare
 from energysplit.output.onnx_export import export_with_parity
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
@@ -31,7 +31,7 @@ from energysplit.output.tensorboard import FOLDER, Curves
 from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
 from energysplit.train.processes import watched
-from energysplit.types import GrowthRecord, GrowthResult
+from energysplit.types import CostRecord, GrowthRecord, GrowthResult
 
 
 def grow(
@@ -220,7 +220,7 @@ def _run_stage(
         record = GrowthRecord(
             stage=state.stage,
             widths=net.widths,
-            prices={name: cost_record(cost) for name, cost in setup.prices(net).items()},
+            prices={name: CostRecord.of(cost) for name, cost in setup.prices(net).items()},
             train=trained.train,
             validation=validation,
             test=test,

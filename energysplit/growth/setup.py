@@ -35,7 +35,7 @@ from energysplit.splitting.precision import check_precision
 from energysplit.splitting.share import Share
 from energysplit.splitting.statistics import norms_of
 from energysplit.train.session import Session
-from energysplit.types import Budget, Cost, CostRecord
+from energysplit.types import Budget, Cost
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,3 @@ def layout(recipe: Recipe, net: Network) -> Layout:
         return Layout(net, able, outgoing=False)
     taking_part = {name for segment in segments(net, index.curvature, index.linear) for name in segment.groups}
     return Layout(net, [name for name in net.groups if name in taking_part], index.linear == "outgoing")
-
-
-def cost_record(cost: Cost) -> CostRecord:
-    """A cost as the journal writes it."""
-    return CostRecord(value=cost.value, unit=cost.unit, low=cost.low, high=cost.high, source=cost.source)

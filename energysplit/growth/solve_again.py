@@ -46,7 +46,7 @@ class GivenBudget:
 class Question:
     """What `allocate` is asked.
 
-    budgets: in the order of the question. limits: as they were written. arguments: of `allocate`, besides network,
+    budgets: in the order of the question. arguments: of `allocate`, besides network,
     indices and budgets. seed: budget name -> price of the seed; None where a table does not reach there.
     warnings: of tables that were measured elsewhere.
     """

@@ -20,7 +20,7 @@ from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.given_sizes import decide
 from energysplit.growth.notes import Notes
-from energysplit.growth.setup import Setup, cost_record
+from energysplit.growth.setup import Setup
 from energysplit.growth.step import directions, take_step
 from energysplit.memory import within_memory
 from energysplit.progress import Progress
@@ -35,7 +35,15 @@ from energysplit.train.loop import EpochResult, train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
 from energysplit.train.statistics import same_statistics
-from energysplit.types import Allocation, AllocationRecord, IndexRecord, SplitIndex, SplitRecord, TrainRecord
+from energysplit.types import (
+    Allocation,
+    AllocationRecord,
+    CostRecord,
+    IndexRecord,
+    SplitIndex,
+    SplitRecord,
+    TrainRecord,
+)
 
 _KEPT = "The run folder keeps everything up to the last finished epoch"
 _CHANGE = "--resume --change begins this stage again with other values, and finished stages stay as they are"
@@ -254,7 +262,7 @@ def grow(setup: Setup, state: TrainingState, progress: Progress, note: Callable[
             predicted_gain=allocation.predicted_gain,
             gap=allocation.gap,
             shadow_price=allocation.shadow_price,
-            price={name: cost_record(cost) for name, cost in allocation.price.items()},
+            price={name: CostRecord.of(cost) for name, cost in allocation.price.items()},
             limit=allocation.limit,
             status=allocation.status,
             kinds=allocation.kinds,

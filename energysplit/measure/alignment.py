@@ -34,12 +34,11 @@ _SHARE = 0.9
 """Of the widths between multiples that must be free."""
 
 
-def multiple_of(times: Mapping[int, float], slack: float = _SLACK) -> int:
+def multiple_of(times: Mapping[int, float]) -> int:
     """The largest m of `MULTIPLES` whose next multiple is free for 90 % of the widths between; 1 if there is none.
 
     Args:
         times: width -> time, in any unit.
-        slack: how much longer a free multiple may take.
 
     Raises:
         InputError: no widths.
@@ -59,7 +58,7 @@ def multiple_of(times: Mapping[int, float], slack: float = _SLACK) -> int:
             for width, time in times.items()
             if width % multiple and (above := -(-width // multiple) * multiple) in times
         ]
-        free = sum(above <= slack * time for time, above in pairs)
+        free = sum(above <= _SLACK * time for time, above in pairs)
         if pairs and free >= _SHARE * len(pairs):
             found = multiple
     return found

@@ -21,13 +21,12 @@ Precision = Literal["fp32", "fp16", "int8"]
 CALIBRATION_SAMPLES = 4
 
 
-def converted(model: bytes, precision: Precision, seed: int = 0) -> bytes:
+def converted(model: bytes, precision: Precision) -> bytes:
     """The ONNX model in that precision; fp32 is returned as it is.
 
     Args:
         model: an ONNX model in float32, with one input.
         precision: "fp32", "fp16" or "int8".
-        seed: of the inputs that int8's ranges are found with.
 
     Raises:
         InputError: unknown precision, or a model that can't be converted.
@@ -37,7 +36,7 @@ def converted(model: bytes, precision: Precision, seed: int = 0) -> bytes:
     if precision == "fp32":
         return model
     try:
-        return _fp16(model) if precision == "fp16" else _int8(model, seed)
+        return _fp16(model) if precision == "fp16" else _int8(model)
     except InputError:
         raise
     except Exception as error:  # whatever the converters raise: they have no errors of their own
@@ -52,7 +51,7 @@ def _fp16(model: bytes) -> bytes:
     return bytes(half.SerializeToString())
 
 
-def _int8(model: bytes, seed: int) -> bytes:
+def _int8(model: bytes) -> bytes:
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -65,7 +64,7 @@ def _int8(model: bytes, seed: int) -> bytes:
             """The next input; None when there are no more."""
             return next(self.feeds, None)
 
-    feeds = _calibration(model, seed)
+    feeds = _calibration(model)
     # It recommends a fusing step beforehand, to everybody; that step renames nodes, and the runtime fuses anyway.
     root = logging.getLogger()
     quiet = _without("pre-processing")
@@ -87,7 +86,7 @@ def _int8(model: bytes, seed: int) -> bytes:
         root.removeFilter(quiet)
 
 
-def _calibration(model: bytes, seed: int) -> list[dict[str, np.ndarray]]:
+def _calibration(model: bytes) -> list[dict[str, np.ndarray]]:
     """Standard normal inputs of the model's one input; a symbolic first size is 1."""
     import onnx
 
@@ -100,7 +99,7 @@ def _calibration(model: bytes, seed: int) -> list[dict[str, np.ndarray]]:
     shape = [size or 1 for size in sizes[:1]] + sizes[1:]
     if not all(shape):
         raise InputError(f"int8 needs an input of fixed sizes after the first, given {sizes} for {inputs[0].name}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     return [{inputs[0].name: random.standard_normal(shape).astype(np.float32)} for _ in range(CALIBRATION_SAMPLES)]
 
 

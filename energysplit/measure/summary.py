@@ -65,15 +65,15 @@ class Summary:
 
 
 @lru_cache(maxsize=4096)
-def median_ranks(count: int, asked: float = COVERAGE) -> tuple[int, float]:
+def median_ranks(count: int) -> tuple[int, float]:
     """Rank from each end, counted from 0, of the samples that bound the median, and the interval's coverage.
 
-    The largest rank whose coverage is at least `asked`; 0 where none reaches it.
+    The largest rank whose coverage is at least `COVERAGE`; 0 where none reaches it.
 
     Example:
         >>> median_ranks(12), median_ranks(3)
         ((2, 0.96142578125), (0, 0.75))
     """
     # The median is outside where at most `rank` samples lie on one side; `ppf` is the first number that is no rare one.
-    rank = max(0, int(binom.ppf((1 - asked) / 2, count, 0.5)) - 1)
+    rank = max(0, int(binom.ppf((1 - COVERAGE) / 2, count, 0.5)) - 1)
     return rank, max(0.0, 1 - 2 * float(binom.cdf(rank, count, 0.5)))

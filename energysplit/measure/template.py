@@ -32,13 +32,12 @@ _SMALL = 16
 class Tensor:
     """A weight of the exported model: its sizes as functions of the network's, by name of what they follow.
 
-    sizes: one per dimension, or, of a shape that stands in the graph (`integers`), one per entry: a number, or what it
+    sizes: one per dimension, or, of a shape that stands in the graph, one per entry: a number, or what it
     is equal to: (parameter, dimension), (operation, "in" | "out" | "elements"), or (operation, "out", divisor).
     """
 
     name: str
     sizes: tuple[Any, ...]
-    integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,8 +245,8 @@ def _tensor(net: Network, units: tuple[str, ...], reader: Mapping[str, int], ini
     if initializer.data_type != TensorProto.FLOAT:
         values = numpy_helper.to_array(initializer)
         if values.ndim != 1 or unit is None:
-            return Tensor(name, tuple(int(v) for v in values.flatten()), integers=True)
-        return Tensor(name, tuple(_entry(int(value), unit, cases[unit]) for value in values), integers=True)
+            return Tensor(name, tuple(int(v) for v in values.flatten()))
+        return Tensor(name, tuple(_entry(int(value), unit, cases[unit]) for value in values))
     if name in net.module.state_dict() and tuple(net.module.state_dict()[name].shape) == sizes:
         return Tensor(name, tuple((name, dim) for dim in range(len(sizes))))
     if unit is None or int(np.prod(sizes)) == 1:

@@ -9,18 +9,13 @@ from energysplit.output.document import Block, Column, Document, Facts, Gallery,
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 
 
-def to_markdown(document: Document, figures: str = "figures") -> str:
-    """The document as Markdown.
-
-    Args:
-        document: what to write.
-        figures: folder of the figures' SVG files, relative to the Markdown file.
-    """
+def to_markdown(document: Document) -> str:
+    """The document as Markdown, whose figures are SVG files in a folder `figures` beside it."""
     lines = [f"# {escape(document.title)}", "", escape(document.summary), ""]
     for section in document.sections:
         lines += [f"## {escape(section.title)}", ""]
         for block in section.blocks:
-            lines += [*_block(block, figures), ""]
+            lines += [*_block(block), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -30,7 +25,7 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _block(block: Block, figures: str) -> list[str]:
+def _block(block: Block) -> list[str]:
     match block:
         case Paragraph(text):
             return [escape(text)]
@@ -42,7 +37,7 @@ def _block(block: Block, figures: str) -> list[str]:
             return [_row(head), _row(align), *(_row([escape(cell) for cell in row]) for row in rows)]
         case Gallery(pictures):
             parts = [
-                [f"![{escape(picture.alt)}]({figures}/{picture.name}.svg)", "", f"{escape(picture.caption)}"]
+                [f"![{escape(picture.alt)}](figures/{picture.name}.svg)", "", f"{escape(picture.caption)}"]
                 for picture in pictures
             ]
             return [line for part in parts for line in (*part, "")][:-1]

@@ -21,7 +21,7 @@ from energysplit.output.numbers import (
     unit_name,
     would_buy,
 )
-from energysplit.types import CostRecord, GrowthRecord, ReplacementRecord, SplitRecord
+from energysplit.types import BLIND, SIZES_RANDOM, CostRecord, GrowthRecord, ReplacementRecord, SplitRecord
 
 NOTHING = "–"
 UNUSED = "not used to choose anything"
@@ -213,7 +213,7 @@ def more_of_each(stage: int, growth: SplitRecord) -> list[tuple[str, str]]:
 
 def by_chance(growth: SplitRecord) -> bool:
     """Whether its neurons were chosen at random, within each group at least."""
-    return growth.allocation.method in ("random", "cheapest", "sizes, random")
+    return growth.allocation.method in (*BLIND, SIZES_RANDOM)
 
 
 def kinds_of_split(growth: SplitRecord) -> str:

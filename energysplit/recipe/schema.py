@@ -18,7 +18,7 @@ from energysplit.kinds import FRESH, MOST_MASS
 from energysplit.plain_data import NAME
 from energysplit.recipe.baseline import BaselineRecipe
 from energysplit.recipe.section import Positive, Section
-from energysplit.types import Scope
+from energysplit.types import BLIND, Scope
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -293,7 +293,7 @@ class GrowthRecipe(Section):
 
     @model_validator(mode="after")
     def _kinds_are_chosen_by_gain(self) -> GrowthRecipe:
-        blind = self.method in ("random", "cheapest")
+        blind = self.method in BLIND
         if self.signed and (blind or self.sizes_of is not None):
             other = f"method = {self.method!r}" if blind else "sizes_of"
             raise ValueError(f"signed = true does not go with {other}, which chooses neurons and no kinds of splits")

@@ -17,13 +17,11 @@ from torch import fx, nn
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
-from energysplit.graph.network import Kind, Op, Role
+from energysplit.graph.network import STOPS, Kind, Op, Role
 from energysplit.splitting.folding import folded
 from energysplit.splitting.layout import weight_name
 from energysplit.splitting.pieces import weight_of
 from energysplit.splitting.statistics import follows
-
-_STOPS = (Kind.MIX, Kind.VALUE, Kind.OPAQUE)
 
 
 class Action(Enum):
@@ -126,7 +124,7 @@ class _Flow:
         self.reach: dict[fx.Node, frozenset[str]] = {}
         for op in net.ops:
             found = self.arriving(op)
-            if op.kind in _STOPS:
+            if op.kind in STOPS:
                 found = self.starts(op)
             elif producer_only and (op.kind is Kind.DEPTHWISE or self.bent(op)):
                 found = frozenset()
@@ -191,7 +189,7 @@ def _steps(
             if read and _owned(op, flow.net.module):
                 wanted.update(sources)
                 steps.append(Step(Action.READ, op, read, sources, flow.at[sources[0]], True, False, norm))
-        elif sources and op.kind not in _STOPS:
+        elif sources and op.kind not in STOPS:
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
             # Behind the last nonlinearity too, where the tangent itself is wanted no more.
             if bent is not None and (passes or flow.arriving(op) & bent):

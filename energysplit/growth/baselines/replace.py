@@ -60,7 +60,7 @@ def decide(baseline: Baseline, net: Network, stage: int) -> ReplacementRecord:
         fresh=not baseline.settings.prunes,
         widths=widths,
         kept={name: channels for name, channels in kept.items() if len(channels) < net.widths[name]},
-        price={name: _record(cost) for name, cost in prices.items()},
+        price={name: CostRecord.of(cost) for name, cost in prices.items()},
         limit=dict(limits.limit),
         status=f"{said}; {_used(prices, limits.limit)}",
     )
@@ -100,7 +100,3 @@ def _used(prices: Mapping[str, Cost], limits: Mapping[str, float]) -> str:
     return ", ".join(
         f"{name} {amount(cost.value, cost.unit)} of {amount(limits[name], cost.unit)}" for name, cost in prices.items()
     )
-
-
-def _record(cost: Cost) -> CostRecord:
-    return CostRecord(value=cost.value, unit=cost.unit, low=cost.low, high=cost.high, source=cost.source)
