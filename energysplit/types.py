@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from energysplit.errors import InputError
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -209,6 +211,19 @@ class SplitIndex:
     outgoing: dict[str, Tensor] = field(default_factory=dict)
     upper: SplitIndex | None = None
     kind: str = "pair"
+
+
+def check_traced(net: object) -> None:
+    """Refuse a model in place of a network.
+
+    Raises:
+        InputError: it has no groups of channels.
+    """
+    if not hasattr(net, "groups"):
+        raise InputError(
+            f"a {type(net).__name__} is given as the network; expected what energysplit.trace(model, example_input) "
+            "returns"
+        )
 
 
 @dataclass(frozen=True)

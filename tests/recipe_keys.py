@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from energysplit.recipe import Recipe
+from energysplit.recipe.schema import Counts, Rates
 
 NOTES = {
     "train": """\
@@ -100,7 +102,19 @@ def _row(key: str, field: object) -> str:
         shown = "none"
     else:
         shown = f"`{json.dumps(default)}`"
-    return f"| `{key}` | {shown} | {field.description} |"
+    return f"| `{key}` | {shown} | {_words(field.annotation)}{field.description}{_lists(field.annotation)} |"
+
+
+def _words(annotation: object) -> str:
+    """The words that a key takes, if it takes nothing else."""
+    words = [f"`{word}`" for word in get_args(annotation)] if get_origin(annotation) is Literal else []
+    return f"{', '.join(words[:-1])} or {words[-1]}: " if len(words) > 1 else ""
+
+
+def _lists(annotation: object) -> str:
+    """That a key takes a list too, where it does."""
+    listed = any(part in (Counts, Rates) for part in get_args(annotation))
+    return "; or a list, one for each training, the last one for all later" if listed else ""
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from energysplit.allocation.status import status
 from energysplit.allocation.verify import check
 from energysplit.errors import InputError, nearest
 from energysplit.kinds import PAIR
-from energysplit.types import BLIND, Allocation, Budget, GroupBound, Priceable, SplitIndex
+from energysplit.types import BLIND, Allocation, Budget, GroupBound, Priceable, SplitIndex, check_traced
 
 SEEKING = ("milp", "lp", "greedy", "top_k")
 """The methods that look for the largest gain."""
@@ -75,6 +75,7 @@ def allocate(
         SolverFailed: the solver ended without an optimum.
         CheckFailed: the result would exceed a budget (a bug).
     """
+    check_traced(net)
     order = None
     if method in BLIND:
         if mass > 1:

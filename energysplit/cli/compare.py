@@ -27,10 +27,19 @@ def compare(
     from energysplit.output.comparison_doubts import compared
     from energysplit.output.comparison_files import check_folder, write_comparison
     from energysplit.output.place import check_writable
+    from energysplit.recipe.saved import RECIPE_FILE
+    from energysplit.types import JOURNAL_FILE
 
+    files = (RECIPE_FILE, JOURNAL_FILE)
+
+    # `runs/*` may hold more than runs: what is no run at all is left out, unless nothing else was given.
+    kept = [run for run in runs if not run.is_dir() or any((run / file).exists() for file in files)] or runs
+    for run in runs:
+        if run not in kept:
+            typer.echo(f"warning: {run} is left out: no run folder, it has neither {' nor '.join(files)}", err=True)
     check_folder(out)
     check_writable(out, "name another folder with --out")
-    found = compared([read_run(run) for run in runs], provider or ())
+    found = compared([read_run(run) for run in kept], provider or ())
     path = write_comparison(out, found)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)

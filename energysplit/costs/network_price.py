@@ -13,7 +13,7 @@ from functools import cached_property
 
 from energysplit.costs.registry import cost_provider, provider_name
 from energysplit.errors import InputError, NotMeasured, nearest
-from energysplit.types import Cost, CostProvider, LayerCase, Priceable
+from energysplit.types import Cost, CostProvider, LayerCase, Priceable, check_traced
 
 # Prefixes of what is measured, for amounts below one; what is counted has no thousandths.
 _MEASURED, _SMALL = ("s", "J"), ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
@@ -35,6 +35,7 @@ class NetworkPricer:
     """
 
     def __init__(self, net: Priceable, provider: str | CostProvider) -> None:
+        check_traced(net)
         self.net = net
         self.provider = cost_provider(provider)
         self.name = provider_name(provider)

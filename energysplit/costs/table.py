@@ -132,8 +132,8 @@ class CostTable:
         if not files:
             there = ", ".join(sorted(path.name for path in folder.glob("*"))) if folder.is_dir() else "no such folder"
             raise InputError(
-                f"{folder}: holds no {cost} table ({there}); measure one with "
-                f"'energysplit profile --out {folder}{' --energy' if cost == 'energy' else ''}'"
+                f"{folder}: holds no {cost} table ({there}); measure one with 'energysplit profile --for RECIPE --out "
+                f"{folder}{' --energy' if cost == 'energy' else ''}', RECIPE being what is to be grown"
             )
         provenance = _provenance(folder / PROVENANCE, cost)
         rows = [row for path in files for row in _rows(path, provenance.unit)]

@@ -120,6 +120,7 @@ def plan(recipe: Recipe) -> GrowthPlan:
         device=str(setup.session.device),
         warnings=[
             *setup.priced.warnings,
+            *_too_long_warnings(recipe),
             *_patience_warnings(recipe, max(map(setup.epochs_at, range(len(stages))))),
             *(_warnings(recipe, groups, set(layout(recipe, setup.seed).shapes), bounds) if not setup.baseline else ()),
             *(warnings_of(recipe) if setup.baseline else ()),
@@ -230,6 +231,19 @@ def _warnings(
                 f"growth.bounds allow it; it stays at {groups[name].channels}"
             )
     return warnings
+
+
+def _too_long_warnings(recipe: Recipe) -> list[str]:
+    """What lists say of trainings that there are not, as where growth.stages was made smaller and they were not."""
+    trainings = recipe.growth.stages + 1
+    return [
+        f"train.{key} has {len(values)} values for {trainings} trainings (growth.stages + 1): the last takes "
+        f"{values[trainings - 1]:g}, and {', '.join(f'{value:g}' for value in values[trainings:])} is not used"
+        for key in ("epochs", "learning_rate")
+        if recipe.baseline is None
+        and isinstance(values := getattr(recipe.train, key), tuple)
+        and len(values) > trainings
+    ]
 
 
 def _patience_warnings(recipe: Recipe, longest: int) -> list[str]:

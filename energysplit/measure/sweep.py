@@ -232,7 +232,7 @@ class Sweep:
                 size = "x".join(map(str, network.image))
                 raise InputError(
                     f"{self.folder} holds networks of {network.family} at {size}, which this command does not measure; "
-                    "give the same families to go on, or another --out"
+                    "give the same families to go on, another --out, or remove that folder"
                 )
 
 

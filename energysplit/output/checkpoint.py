@@ -26,6 +26,7 @@ from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
 from energysplit.output.tensors import load_tensors, save_tensors
 from energysplit.plain_data import checksum, read_json, sealed
+from energysplit.types import check_traced
 
 FORMAT_VERSION = 1
 NETWORK_FILE = "network.json"
@@ -75,6 +76,7 @@ def save(net: Network, folder: Path | str) -> Path:
     Raises:
         InputError: the folder holds other files, which would be lost, or the network can't be written as plain data.
     """
+    check_traced(net)
     folder = Path(folder).resolve()
     others = (
         sorted({entry.name for entry in folder.iterdir()} - {NETWORK_FILE, WEIGHTS_FILE}) if folder.exists() else []

@@ -26,6 +26,7 @@ from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_bytes
 from energysplit.output.parity import OnnxParity
 from energysplit.plain_data import read_file
+from energysplit.types import check_traced
 
 _METADATA_KEY = "energysplit.parity"
 # Protocol buffers end at 2 GiB; the rest of the file needs some of it.
@@ -58,6 +59,7 @@ def export_with_parity(
             file at `path` stays as it was.
         InputError: `batch` is below 1, the network does not fit one ONNX file, or a package it takes is missing.
     """
+    check_traced(net)
     path = Path(path)
     if batch < 1:
         raise InputError(f"batch {batch} given, at least 1 expected")

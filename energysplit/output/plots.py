@@ -275,6 +275,7 @@ def price_axis(axes: Axes, prices: Sequence[float], label: str) -> None:
         axes.set_xticks(_round_prices(min(prices), max(prices)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="x", which="minor", length=0)
+        label += ", logarithmic"
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
@@ -282,9 +283,10 @@ def price_axis(axes: Axes, prices: Sequence[float], label: str) -> None:
 
 
 def _round_prices(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten within the range, a little beyond its ends."""
+    """1, 2 and 5 times powers of ten within the range, a little beyond its ends; of a short range 3 and 7 times too."""
+    digits = (1, 2, 5) if high > 20 * low else (1, 2, 3, 5, 7)
     exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**exponent for exponent in exponents for digit in (1, 2, 5)]
+    ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
     return [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
 
 

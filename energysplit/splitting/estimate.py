@@ -27,7 +27,7 @@ from energysplit.splitting.operator import Batches, SplittingOperator
 from energysplit.splitting.plan import segments
 from energysplit.splitting.share import Share
 from energysplit.splitting.solution import Eigenpairs
-from energysplit.types import SplitIndex
+from energysplit.types import SplitIndex, check_traced
 
 METHODS = ("lobpcg", "rmsprop", "exact", "random", FRESH)
 
@@ -92,6 +92,7 @@ def splitting_index(
         InputError: an option is unknown or does not fit the network, there are no images, or a loss is not finite.
         OutOfMemory: memory ran out with the smallest batches, too.
     """
+    check_traced(net)
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
     if method == FRESH and (signed or linear == "outgoing"):

@@ -21,7 +21,7 @@ from energysplit.graph import Network
 from energysplit.graph.channels import ChannelMap, channel_map
 from energysplit.graph.edit import duplicate
 from energysplit.surgery.moves import moves
-from energysplit.types import SplitIndex
+from energysplit.types import Allocation, SplitIndex, check_traced
 
 Chosen = Mapping[str, Sequence[int] | Mapping[int, str]]
 """Group -> channels that are split in two, or channel -> kind of its split."""
@@ -29,7 +29,7 @@ Chosen = Mapping[str, Sequence[int] | Mapping[int, str]]
 
 def split(
     net: Network,
-    chosen: Chosen,
+    chosen: Chosen | Allocation,
     directions: Mapping[str, Mapping[str, Tensor] | SplitIndex] | None = None,
     step: float | Mapping[str, float] = 0.0,
     outgoing: Mapping[str, Mapping[str, Tensor]] | None = None,
@@ -41,7 +41,7 @@ def split(
     Args:
         net: a traced network.
         chosen: group -> channels to split in two, each once; or group -> {channel: kind of its split}, with a name of
-            `energysplit.kinds`. `Allocation.chosen` is either.
+            `energysplit.kinds`. `Allocation.chosen` is either; of an `Allocation` itself its `mass` is taken too.
         directions: group -> producer name -> tensor shaped like that producer's weight; the rows of the split channels
             are used. Where the step is not 0, every producer that moves needs one; the group's gates may have one.
             Or group -> `SplitIndex`, of which all directions are used: outgoing ones and those of `upper` too.
@@ -55,7 +55,8 @@ def split(
         InputError: unknown or unsplittable group, channels out of range, a kind that is unknown or needs a mass above
             1, directions missing, given twice, of a wrong shape or for layers that are none of the group's.
     """
-    maps = channel_maps(net, chosen, mass)
+    check_traced(net)
+    maps = channel_maps(net, *((chosen.chosen, chosen.mass) if isinstance(chosen, Allocation) else (chosen, mass)))
     given = {} if directions is None else directions
     columns = {} if outgoing is None else outgoing
     return duplicate(

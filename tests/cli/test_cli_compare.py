@@ -55,6 +55,17 @@ def test_warnings_and_the_named_cost(tmp_path: Path) -> None:
     assert page.index("Not comparable: data.limit differs") < page.index("Accuracy against cost")
 
 
+def test_folders_among_the_runs_that_are_none_are_left_out(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    one, two = made_up(runs / "one", [(10e6, 0.6)]), made_up(runs / "two", [(10e6, 0.7)], seed=1)
+    bench = runs / "bench"
+    bench.mkdir()
+    stdout, stderr = _compare(bench, one, two, "--out", tmp_path / "out")
+    assert "accuracy against MACs" in stdout
+    assert stderr == f"warning: {bench} is left out: no run folder, it has neither recipe.json nor journal.jsonl\n"
+    assert "recipe.json can't be read" in _compare(bench, code=2)[1]
+
+
 def test_no_run_is_refused() -> None:
     assert "Missing argument 'RUN...'" in _compare(code=2)[1]
 

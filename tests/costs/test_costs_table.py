@@ -275,7 +275,7 @@ def test_what_is_not_there_is_named_with_the_command_that_makes_it(folder, tmp_p
     ):
         CostTable.read(tmp_path / "nowhere")
     with pytest.raises(
-        InputError, match=r"holds no energy table \(latency-add\.csv, .*energysplit profile --out .*--e"
+        InputError, match=r"holds no energy table \(latency-add\.csv, .*energysplit profile --for RECIPE --out .*--e"
     ):
         CostTable.read(folder, "energy")
     with pytest.raises(InputError, match=r"cost 'latncy': no such table; did you mean 'latency'"):

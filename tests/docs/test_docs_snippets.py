@@ -21,10 +21,10 @@ def test_there_are_documents_with_snippets():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_snippets_run(document):
+def test_snippets_run(document, tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", document.read_text(), flags=re.S))
     # A process of its own: a snippet registers a provider.
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "->" in done.stdout
 

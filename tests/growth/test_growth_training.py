@@ -338,6 +338,13 @@ def test_a_dry_run_says_what_has_no_effect(train, warning):
     assert warning is None or warning in warnings[0]
 
 
+def test_a_dry_run_says_which_values_no_training_takes():
+    found = recipe(epochs=[2, 1, 1, 19], learning_rate=[0.1, 0.05, 0.02], stages=2)
+    assert [text for text in growth.plan(found).warnings if "trainings" in text] == [
+        "train.epochs has 4 values for 3 trainings (growth.stages + 1): the last takes 1, and 19 is not used"
+    ]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
