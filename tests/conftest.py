@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -19,8 +18,6 @@ from hypothesis import HealthCheck, settings
 
 # Before any test, because modules are imported by whichever needs them first.
 shape_checks.install(["energysplit.splitting", "energysplit.surgery"])
-# Tests replace parts of the loop by name (growth.loop, growth.folder, ...), which are there once it is imported.
-importlib.import_module("energysplit.growth.loop")
 
 # A shell starts what runs in the background deaf to Ctrl-C, and so would be the processes that tests interrupt.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,6 +1,7 @@
 """The growth loop: train, index, allocate, split, again; resumable at any moment.
 
-What it offers is imported when it is first used: a journal is read in a second, and the loop loads torch and solvers.
+What it offers, and its modules, are imported when they are first used: a journal is read in a second, and the loop
+loads torch and solvers.
 """
 
 from __future__ import annotations
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["GrowthPlan", "grow", "plan"]
 
+_HOME = {"GrowthPlan": "planning", "grow": "loop", "plan": "planning"}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{'loop' if name == 'grow' else 'planning'}"), name)
+    module = f"{__name__}.{_HOME.get(name, name)}"
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(found, name) if name in _HOME else found
