@@ -59,7 +59,7 @@ def channel_map(group: str, channels: int, chosen: Sequence[int] | Mapping[int, 
     Raises:
         InputError: a channel is out of range, not an integer, or named twice; or a kind is unknown at this mass.
     """
-    if any(isinstance(channel, bool) for channel in chosen):
+    if any(isinstance(channel, bool) or str(getattr(channel, "dtype", "")).endswith("bool") for channel in chosen):
         raise InputError(f"group {group!r}: {list(chosen)} given; channel numbers are expected, not a mask")
     try:
         numbers = [int(channel) for channel in chosen]

@@ -189,7 +189,11 @@ class RunFolder:
         return whole, problems
 
     def _damage(self, record: GrowthRecord) -> str:
-        """What is wrong with the files of a finished stage, "" if nothing."""
+        """What is wrong with the files of a finished stage, "" if nothing.
+
+        Raises:
+            RunError: nothing is, but the recipe's model is not what they were written from any more.
+        """
         stated = {
             checkpoint.WEIGHTS_FILE: record.weights_sha256,
             OPTIMISER_FILE: record.optimiser_sha256,
@@ -200,12 +204,23 @@ class RunFolder:
                 file = self.stage(record.stage) / name
                 if digest and sha256_of(file) != digest:
                     return f"{file} is not what stage {record.stage} left: its SHA-256 differs from the journal's"
-            net, _, _ = self.load_stage(record.stage)
+            checkpoint.check_whole(self.stage(record.stage))
         except FileNotFoundError as error:
             return f"{error.filename}: {error.strerror}"
         except CheckpointError as error:
             _check_read(error)
             return str(error)
+        try:
+            net, _, _ = self.load_stage(record.stage)
+        except CheckpointError as error:
+            _check_read(error)
+            if not record.weights_sha256:
+                return str(error)
+            raise RunError(
+                f"{self.stage(record.stage)} is as it was written, but the recipe's model does not fit it any more: "
+                f"{error}. Nothing was changed; run with the model's code and packages as they were, or name another "
+                "folder with --run"
+            ) from error
         if net.widths != record.widths:
             return f"{self.stage(record.stage)} has other widths than the journal says"
         return ""

@@ -35,7 +35,8 @@ WEIGHTS_FILE = "weights.safetensors"
 # One example input of 16 MiB in float32; loading runs the seed on zeros of this shape.
 _LARGEST_EXAMPLE = 1 << 22
 
-_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # masks, counters
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, *_WHOLE)
 
 _Positive = Annotated[int, Field(ge=1)]
 
@@ -95,12 +96,18 @@ def write(net: Network, folder: Path | str) -> str:
         SHA-256 of `weights.safetensors`.
 
     Raises:
-        InputError: the builder's arguments are not JSON, or the state holds something else than tensors.
+        InputError: the builder's arguments are not JSON, or the state holds something else than tensors, or of a type
+            that is not read back.
     """
     folder = Path(folder)
     state = _state(net)
     if unknown := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"{unknown[0]!r} of the model's state is a {type(state[unknown[0]]).__name__}, not a tensor")
+    if strange := [name for name, value in state.items() if value.dtype not in _TYPES]:
+        raise InputError(
+            f"{strange[0]!r} of the model's state is {state[strange[0]].dtype}, which a checkpoint can't hold; one of "
+            f"{', '.join(str(dtype).removeprefix('torch.') for dtype in _TYPES)} expected"
+        )
     digest = save_tensors(folder / WEIGHTS_FILE, state)
     builder = getattr(net.module, "energysplit_builder", None)
     found = {name: package_version(name) for name in ("energysplit", "torch")}
@@ -161,6 +168,16 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
         raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit the network: {error}") from error
     net.module.eval()
     return net
+
+
+def check_whole(folder: Path | str) -> None:
+    """Check that both files are as they were written, whatever model they belong to.
+
+    Raises:
+        CheckpointError: one is missing or damaged.
+    """
+    description = _read(Path(folder) / NETWORK_FILE)
+    load_tensors(Path(folder) / WEIGHTS_FILE, description.weights_sha256)
 
 
 def _read(file: Path) -> _Description:

@@ -23,6 +23,21 @@ def finished(tmp_path_factory):
     return folder, result
 
 
+def test_stages_that_no_longer_fit_the_users_model_are_kept(finished, tmp_path):
+    """A module renamed in one's own code is no damage: what was trained must not be thrown away for it."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    renamed = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with pytest.raises(es.EnergysplitError, match=r"stages/0 is as it was written, but .* Nothing was changed"):
+        growth.folder.RunFolder(folder, renamed).recover()
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "stages" / "1" / "network.json").write_text("{")  # a damaged stage before that is one all the same
+    whole, problems = growth.folder.RunFolder(folder, es.load(folder / "stages" / "0").module).recover()
+    assert [record.stage for record in whole] == [0]
+    assert "network.json is damaged" in problems[0]
+
+
 def test_every_stage_is_within_its_budget_and_grows(finished):
     _, result = finished
     assert [record.stage for record in result.records] == [0, 1, 2]

@@ -269,6 +269,35 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "c")
 
 
+class Masked(nn.Module):
+    """With a buffer of a type that nothing is trained in."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 5)
+        self.register_buffer("on", torch.tensor([[1, 0], [0, 1]]).repeat(4, 4).to(dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((torch.relu(self.conv(x)) * self.on).mean((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32])
+def test_masks_and_counters_are_read_back(tmp_path: Path, dtype: torch.dtype) -> None:
+    x = torch.randn(2, 3, 8, 8)
+    net = split(trace(Masked(dtype), x), {"conv": [1]})
+    found = load(save(net, tmp_path / "net"), model=Masked(dtype))
+    assert found.module.on.dtype == dtype
+    assert torch.equal(found.module(x), net.module(x))
+
+
+def test_what_would_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    module = Masked(torch.bool)
+    module.register_buffer("odd", torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(InputError, match="'odd' of the model's state is torch.complex64, which a checkpoint can't"):
+        save(trace(module, torch.randn(2, 3, 8, 8)), tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
 def test_a_builder_that_is_not_json_is_refused_when_saving(tmp_path: Path) -> None:
     net = grown()
     net.module.energysplit_builder = {"name": "mobilenet_v1_cifar", "args": {"act": nn.ReLU}}

@@ -6,6 +6,7 @@ from itertools import cycle, product
 
 import branched
 import cases
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -333,6 +334,13 @@ _TRACED: dict[str, es.Network] = {}
 def _traced(family: str) -> es.Network:
     """Traced once for all examples."""
     return _TRACED.setdefault(family, branched.network(family))
+
+
+@pytest.mark.parametrize("made", [torch.tensor, np.array, list])
+def test_a_mask_is_no_list_of_channels(made):
+    with pytest.raises(es.InputError, match="not a mask"):
+        channel_map("0", 2, made([True, False]))
+    assert torch.equal(channel_map("0", 2, made([1])).source, channel_map("0", 2, [1]).source)
 
 
 @pytest.mark.parametrize(
