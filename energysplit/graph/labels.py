@@ -55,6 +55,15 @@ class Labels:
             self.count += size
         return self._ranges[key]
 
+    def marked(self, tensor: Tensor) -> Tensor | None:
+        """The label of every element of a parameter of which one dimension is labelled; None if none or several are."""
+        dims = [dim for dim in range(tensor.dim()) if (id(tensor), dim) in self._ranges]
+        if len(dims) != 1:
+            return None
+        view = [1] * tensor.dim()
+        view[dims[0]] = -1
+        return self._ranges[id(tensor), dims[0]].view(view).expand(tensor.shape)
+
     def unify(self, a: Tensor, b: Tensor) -> None:
         """Labels of `a` and `b`, of one shape or broadcast to it, belong together; `NONE` is passed over."""
         a, b = (side.flatten() for side in torch.broadcast_tensors(a, b))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from energysplit.graph.labels import Labels
 from energysplit.graph.lifetimes import with_lifetimes
 from energysplit.graph.network import Count, Kind, Layer
 from energysplit.graph.rule import Call
@@ -88,7 +89,7 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
     visited = {id(t) for visit in visits for t in _tensors(visit)}
     for name, parameter in walk.model.named_parameters():
         if id(parameter) in visited and id(parameter) not in counted:
-            found[name] = _loose(name, parameter, visits, spaces)
+            found[name] = _loose(parameter, walk.labels, spaces)
     return found
 
 
@@ -131,11 +132,10 @@ def _norm(variance: Tensor, affine: bool, labels: Tensor | None, visit: Visit, s
     return Layer(case, count, count)
 
 
-def _loose(name: str, parameter: Tensor, visits: Sequence[Visit], spaces: Spaces) -> Layer:
+def _loose(parameter: Tensor, labels: Labels, spaces: Spaces) -> Layer:
     """A parameter that is used outside layers, such as a layer scale or a positional embedding."""
-    mark = next((v.outcome.mark for v in visits if v.node.op == "get_attr" and str(v.node.target) == name), None)
     channels = parameter.numel()
-    count = spaces.count(channels, mark)
+    count = spaces.count(channels, labels.marked(parameter))
     return Layer(LayerCase("other", channels, channels, groups=channels, params=channels), count, count)
 
 

@@ -18,7 +18,7 @@ from adversarial.judge import difference
 from real_networks import HEAD, PAGE, PREDICTIONS, families, row
 from stock_networks import FAMILIES, KINKED, NETWORKS, Real, counted_macs
 from stock_predictions import kinked_checks, smooth_checks
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import energysplit as es
@@ -147,3 +147,27 @@ def test_the_page_has_a_row_for_each_network_and_each_family() -> None:
     assert PREDICTIONS in text
     assert re.findall(r"^\| (\w+) \| (?:torchvision|timm) ", text, re.M) == list(NETWORKS)
     assert re.findall(r"^\| (\w+) \| below ", text, re.M) == [FAMILIES[name].name for name in families()]
+
+
+class WithMap(nn.Module):
+    """A learnt map of all channels and positions is added, as positional embeddings are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.next = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 1)
+        self.added, self.scale = nn.Parameter(torch.randn(1, 4, 8, 8)), nn.Parameter(torch.randn(6, 1, 1))
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((torch.relu(self.next(torch.relu(self.conv(x) + self.added))) * self.scale).mean((2, 3)))
+
+
+def test_parameters_of_several_dimensions_are_priced_with_the_channels_they_follow():
+    """They were taken for fixed, so that a budget of parameters could be exceeded."""
+    net = es.trace(WithMap(), torch.randn(2, 3, 8, 8))
+    assert es.marginal_price(net, "params")["conv"] == 3 * 9 + 1 + 64 + 6
+    for chosen in ({"conv": [1]}, {"conv": [0, 3], "next": [2]}, {"next": [0, 1, 2]}):
+        grown = es.split(net, chosen)
+        parameters = sum(p.numel() for p in grown.module.parameters())
+        assert es.price(net, "params", grown.widths).value == parameters
+        assert es.price(grown, "params").value == parameters
