@@ -72,7 +72,7 @@ def test_it_is_a_cost_of_the_page(tmp_path: Path) -> None:
     assert "At equal training compute" in sections
     assert differences(*found.methods, COMPUTE)
     (axes,) = compared_figure(found, COMPUTE).axes
-    assert axes.get_xlabel() == "Training compute (MACs, counted)"
+    assert axes.get_xlabel() == "Training compute (MACs, counted), logarithmic"
     assert list(compared(runs, ("training_compute",)).costs) == [COMPUTE]
 
 
