@@ -58,7 +58,7 @@ def test_labels_hidden_by_the_teachers_answers_are_learnt_all_the_same(session):
         epoch(session, teacher, splits.train, None, seed=number)
     taught, untaught = (models.build("cnn", in_channels=1, widths=[16, 32]) for _ in range(2))
     for student, distillation in ((taught, Distillation(teacher, 1.0, 2.0)), (untaught, None)):
-        for number in range(6):
+        for number in range(10):
             epoch(session, student, Mislabelled(splits.train), distillation, seed=number)
     right = [evaluate(session, student, splits.test.batches(100), LOSS).accuracy for student in (taught, untaught)]
     assert right[0] > 0.65
