@@ -24,7 +24,7 @@ from energysplit.measure.reference import reference_model
 from energysplit.measure.runner import measure
 from energysplit.measure.samples import read_results
 from energysplit.measure.summary import Summary
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 LEAST = 6
 """Rounds below which no interval of a median has 95 %."""

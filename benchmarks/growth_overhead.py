@@ -39,10 +39,10 @@ from energysplit.data.split import Augment, Batch, Split
 from energysplit.growth import journal
 from energysplit.progress import SilentProgress, Task
 from energysplit.recipe import Recipe, load
+from energysplit.records import JOURNAL_FILE, GrowthRecord
 from energysplit.train.loop import train_epoch
 from energysplit.train.optimiser import make_optimiser
 from energysplit.train.session import Session
-from energysplit.types import JOURNAL_FILE, GrowthRecord
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "mbv1_cifar10.toml"
 PARTS = ("train", "evaluate", "index", "allocate", "surgery", "checkpoints", "rest")

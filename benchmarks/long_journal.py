@@ -18,7 +18,7 @@ from common import machine
 
 from energysplit.growth import journal
 from energysplit.output.atomic import write_text
-from energysplit.types import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord, StepRecord
+from energysplit.records import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord, StepRecord
 
 LINE = Path(__file__).parents[1] / "tests" / "growth" / "journal_before_kinds.jsonl"
 

@@ -27,19 +27,10 @@ if TYPE_CHECKING:
     from energysplit.output.checkpoint import load, save
     from energysplit.output.onnx_export import export_onnx
     from energysplit.recipe import Recipe
+    from energysplit.records import GrowthRecord, GrowthResult
     from energysplit.splitting import splitting_index
     from energysplit.surgery import split
-    from energysplit.types import (
-        Allocation,
-        Budget,
-        Cost,
-        GroupBound,
-        GrowthRecord,
-        GrowthResult,
-        LayerCase,
-        SplitGroup,
-        SplitIndex,
-    )
+    from energysplit.types import Allocation, Budget, Cost, GroupBound, LayerCase, SplitGroup, SplitIndex
 
 _HOME = {
     "energysplit.allocation": ("allocate",),
@@ -60,6 +51,7 @@ _HOME = {
     "energysplit.output.checkpoint": ("load", "save"),
     "energysplit.output.onnx_export": ("export_onnx",),
     "energysplit.recipe": ("Recipe",),
+    "energysplit.records": ("GrowthRecord", "GrowthResult"),
     "energysplit.splitting": ("splitting_index",),
     "energysplit.surgery": ("split",),
     "energysplit.types": (
@@ -67,8 +59,6 @@ _HOME = {
         "Budget",
         "Cost",
         "GroupBound",
-        "GrowthRecord",
-        "GrowthResult",
         "LayerCase",
         "SplitGroup",
         "SplitIndex",

@@ -10,7 +10,7 @@ from typing import Any
 
 from energysplit.growth import journal
 from energysplit.output.measured import Compared, MeasuredRun, Sample, write_measured
-from energysplit.types import (
+from energysplit.records import (
     AllocationRecord,
     CostRecord,
     Evaluation,

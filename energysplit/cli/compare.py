@@ -28,7 +28,7 @@ def compare(
     from energysplit.output.comparison_files import check_folder, write_comparison
     from energysplit.output.place import check_writable
     from energysplit.recipe.saved import RECIPE_FILE
-    from energysplit.types import JOURNAL_FILE
+    from energysplit.records import JOURNAL_FILE
 
     files = (RECIPE_FILE, JOURNAL_FILE)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from energysplit.growth.planning import GrowthPlan
-    from energysplit.types import GrowthResult
+    from energysplit.records import GrowthResult
 
 
 def grow(

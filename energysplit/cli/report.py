@@ -19,7 +19,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN"
     from energysplit.output.place import check_writable
     from energysplit.output.report import write_report
     from energysplit.recipe.saved import saved_changes
-    from energysplit.types import JOURNAL_FILE
+    from energysplit.records import JOURNAL_FILE
 
     check_writable(run, "the report is written into the run folder")
     records = journal.read(run / JOURNAL_FILE)

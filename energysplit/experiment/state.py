@@ -17,7 +17,7 @@ from energysplit.plain_data import read_file, read_json
 from energysplit.recipe import Recipe, changes
 from energysplit.recipe.changed import on_the_way
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe
-from energysplit.types import JOURNAL_FILE
+from energysplit.records import JOURNAL_FILE
 
 REPORT_FILE = "report.html"
 MODEL_FILE = "model.onnx"

@@ -11,7 +11,7 @@ from energysplit.output.measured import read_measured
 from energysplit.recipe import completed
 from energysplit.recipe.changed import on_the_way
 from energysplit.recipe.saved import saved_changes, saved_recipe
-from energysplit.types import JOURNAL_FILE
+from energysplit.records import JOURNAL_FILE
 
 
 def read_run(run: Path) -> ComparedRun:

@@ -9,8 +9,8 @@ from torch import nn
 from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup
 from energysplit.memory import with_smaller_batches
+from energysplit.records import Evaluation
 from energysplit.train.loop import evaluate
-from energysplit.types import Evaluation
 
 
 def evaluated(setup: Setup, module: nn.Module, part: str, notes: Notes) -> Evaluation:

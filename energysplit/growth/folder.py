@@ -37,8 +37,9 @@ from energysplit.recipe import Recipe, before_and_now, changes, completed
 from energysplit.recipe.changed import RecipeChange, changeable, changed_at, of_training, some, was_and_is
 from energysplit.recipe.keys import value_at
 from energysplit.recipe.saved import RECIPE_FILE, read_recipe, recipe_text, saved_changes, saved_recipe
+from energysplit.records import JOURNAL_FILE, GrowthRecord, TrainRecord
 from energysplit.train.plateau import Plateau
-from energysplit.types import JOURNAL_FILE, GrowthRecord, SplitIndex, TrainRecord
+from energysplit.types import SplitIndex
 
 AVERAGE_FILE = "average.safetensors"
 OPTIMISER_FILE = "optimiser.safetensors"

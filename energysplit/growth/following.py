@@ -15,7 +15,8 @@ from energysplit.growth.folder import TrainingState
 from energysplit.growth.setup import Setup
 from energysplit.kinds import FRESH
 from energysplit.progress import Progress
-from energysplit.types import GrowthRecord, ReplacementRecord, SplitIndex, SplitRecord, StepRecord
+from energysplit.records import GrowthRecord, ReplacementRecord, SplitRecord, StepRecord
+from energysplit.types import SplitIndex
 
 
 @dataclass(frozen=True)

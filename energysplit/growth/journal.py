@@ -14,7 +14,7 @@ from energysplit.cycles import uncollected
 from energysplit.errors import CheckpointError
 from energysplit.output.atomic import append_line, write_text
 from energysplit.plain_data import CHECKSUM, read_file
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 _END = re.compile(rb',"' + CHECKSUM.encode() + rb'":"([0-9a-f]{64})"\}\Z')
 

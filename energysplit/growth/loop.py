@@ -30,8 +30,8 @@ from energysplit.output.report import write_report
 from energysplit.output.tensorboard import FOLDER, Curves
 from energysplit.progress import Progress, SilentProgress
 from energysplit.recipe import Recipe, load, override
+from energysplit.records import CostRecord, GrowthRecord, GrowthResult
 from energysplit.train.processes import watched
-from energysplit.types import CostRecord, GrowthRecord, GrowthResult
 
 
 def grow(

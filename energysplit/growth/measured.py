@@ -17,7 +17,8 @@ from energysplit.costs.table import UNITS, Provenance
 from energysplit.errors import CheckpointError, EnergysplitError
 from energysplit.output.measured import Compared, MeasuredRun, Sample, read_measured, write_measured
 from energysplit.progress import Progress
-from energysplit.types import CostProvider, CostRecord, GrowthRecord
+from energysplit.records import CostRecord, GrowthRecord
+from energysplit.types import CostProvider
 
 if TYPE_CHECKING:
     from energysplit.measure.meters import EnergyMeter

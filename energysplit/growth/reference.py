@@ -21,7 +21,8 @@ from energysplit.output.atomic import write_text
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
 from energysplit.plain_data import read_json
 from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
-from energysplit.types import JOURNAL_FILE, CostProvider, CostRecord, GrowthRecord
+from energysplit.records import JOURNAL_FILE, CostRecord, GrowthRecord
+from energysplit.types import CostProvider
 
 _SAME_PRICE = 1e-9  # relative: the journal holds prices to the last bit, a table in another file may round
 

@@ -22,8 +22,8 @@ from energysplit.recipe import Recipe, from_dict
 from energysplit.recipe.changes import completed
 from energysplit.recipe.first_stage import first_stage, unshared
 from energysplit.recipe.saved import recipe_at
+from energysplit.records import JOURNAL_FILE, GrowthRecord
 from energysplit.train.plateau import Plateau
-from energysplit.types import JOURNAL_FILE, GrowthRecord
 
 
 def reuse_seed(finished: Path, new: Path, recipe: Recipe) -> bool:

@@ -21,7 +21,8 @@ from energysplit.output.indices import INDEX_FILE, check_index, load_index
 from energysplit.recipe import Recipe, from_dict
 from energysplit.recipe.changed import recipe_of_stage
 from energysplit.recipe.saved import RECIPE_FILE, saved_changes
-from energysplit.types import JOURNAL_FILE, Allocation, AllocationRecord, Cost, CostProvider, GrowthRecord, SplitIndex
+from energysplit.records import JOURNAL_FILE, AllocationRecord, GrowthRecord
+from energysplit.types import Allocation, Cost, CostProvider, SplitIndex
 
 
 @dataclass(frozen=True)

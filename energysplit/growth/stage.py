@@ -25,6 +25,7 @@ from energysplit.growth.step import directions, take_step
 from energysplit.memory import within_memory
 from energysplit.progress import Progress
 from energysplit.recipe import Recipe
+from energysplit.records import AllocationRecord, CostRecord, IndexRecord, SplitRecord, TrainRecord
 from energysplit.splitting import splitting_index
 from energysplit.splitting.batches import cut, fewest, in_memory, largest_of
 from energysplit.splitting.operator import Batches
@@ -35,15 +36,7 @@ from energysplit.train.loop import EpochResult, train_epoch
 from energysplit.train.optimiser import load_state_tensors, make_optimiser, state_tensors
 from energysplit.train.schedules import learning_rate
 from energysplit.train.statistics import same_statistics
-from energysplit.types import (
-    Allocation,
-    AllocationRecord,
-    CostRecord,
-    IndexRecord,
-    SplitIndex,
-    SplitRecord,
-    TrainRecord,
-)
+from energysplit.types import Allocation, SplitIndex
 
 _KEPT = "The run folder keeps everything up to the last finished epoch"
 _CHANGE = "--resume --change begins this stage again with other values, and finished stages stay as they are"

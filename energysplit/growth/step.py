@@ -12,6 +12,7 @@ from energysplit.graph import Network
 from energysplit.graph.trace import evaluating
 from energysplit.growth.setup import Setup
 from energysplit.kinds import FRESH, PAIR, every_kind
+from energysplit.records import StepRecord
 from energysplit.splitting import SplittingOperator
 from energysplit.splitting.capture import Loss
 from energysplit.splitting.operator import Batches
@@ -20,7 +21,7 @@ from energysplit.splitting.statistics import norms_of
 from energysplit.splitting.sums import weighted_sums
 from energysplit.surgery import choose_step, function_error, group_norms, split
 from energysplit.surgery.apply import Chosen
-from energysplit.types import Allocation, SplitIndex, StepRecord
+from energysplit.types import Allocation, SplitIndex
 
 SMALL_STEP = 0.01
 """Part of a group's norm at which prediction and reality are compared: small enough for second order, large enough for

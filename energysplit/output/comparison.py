@@ -23,7 +23,7 @@ from energysplit.output.comparison_statistics import Curve, curve
 from energysplit.output.measured import MeasuredRun
 from energysplit.output.numbers import file_name, price_words, provider_name
 from energysplit.recipe.changed import RecipeChange
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 _SEED_MARK = re.compile(r"[-_. ]+(seed|s)?[-_. ]*\d*$")
 _SEED_OF_FOLDER = re.compile(r"[-_. ]+(seed|s)[-_. ]*\d+/?$")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from energysplit.kinds import FRESH
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 TRAINING_COMPUTE, UNIT = "training_compute", "MAC"
 """Name and unit of this cost."""

@@ -11,7 +11,7 @@ from energysplit.errors import CheckpointError, first_complaint
 from energysplit.output.atomic import write_text
 from energysplit.output.numbers import percent, quantity, times
 from energysplit.plain_data import read_json, sealed, unsealed
-from energysplit.types import CostRecord
+from energysplit.records import CostRecord
 
 COVERAGE = 0.95
 """Asked of the interval of a median; fewer than six samples can't give it."""

@@ -34,7 +34,7 @@ from energysplit.output.figure_style import (
 )
 from energysplit.output.numbers import compact, duration, provider_name, signed, unit_name
 from energysplit.output.report_tables import begins_wide, growth_name, growths, origin, replacements
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 WIDTH = 4.8
 _PARTS: dict[str, Colour] = {"train": BLUE, "evaluate": SKY, "index": ORANGE, "allocate": GREEN, "surgery": PURPLE}

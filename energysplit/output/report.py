@@ -13,7 +13,7 @@ from energysplit.output.environment import environment as this_environment
 from energysplit.output.measured import MeasuredRun, read_measured
 from energysplit.output.parity import OnnxParity
 from energysplit.recipe.changed import RecipeChange
-from energysplit.types import JOURNAL_FILE, GrowthRecord
+from energysplit.records import JOURNAL_FILE, GrowthRecord
 
 
 def write_report(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from energysplit.output import report_tables as tables
 from energysplit.output.document import Block, Column, Facts, Paragraph, Section, Table
 from energysplit.output.numbers import duration, percent, provider_name, quantity, times
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 _METHODS = {
     "width_multiplier": "Width multiplier: every stage is a network of its own, all groups of the seed times one "

@@ -29,7 +29,7 @@ from energysplit.output.report_indices import every, indices_section
 from energysplit.output.report_measured import measured_section
 from energysplit.output.report_recipe import recipe_section
 from energysplit.recipe.changed import RecipeChange
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 _FRESH = (
     "started from random weights, at the widths that growth had found by then (growth.last_weights): what came before "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from energysplit.output import report_tables as tables
 from energysplit.output.document import Facts, Paragraph, Section
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 _CURVATURE = {
     "exact": "exact: through every nonlinearity and follower on the channel's way to its consumers",

@@ -11,7 +11,7 @@ from energysplit.output.numbers import compact, provider_name, quantity
 from energysplit.output.report_tables import growths
 from energysplit.recipe.changed import RecipeChange
 from energysplit.recipe.keys import value_at
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 
 def recipe_section(

@@ -21,7 +21,8 @@ from energysplit.output.numbers import (
     unit_name,
     would_buy,
 )
-from energysplit.types import BLIND, SIZES_RANDOM, CostRecord, GrowthRecord, ReplacementRecord, SplitRecord
+from energysplit.records import CostRecord, GrowthRecord, ReplacementRecord, SplitRecord
+from energysplit.types import BLIND, SIZES_RANDOM
 
 NOTHING = "–"
 UNUSED = "not used to choose anything"

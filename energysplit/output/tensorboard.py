@@ -20,8 +20,8 @@ from types import TracebackType
 
 from energysplit.errors import MissingExtra
 from energysplit.output.atomic import naming
+from energysplit.records import GrowthRecord, TrainRecord
 from energysplit.train.plateau import Plateau
-from energysplit.types import GrowthRecord, TrainRecord
 
 FOLDER = "tensorboard"
 

@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from energysplit.errors import CheckFailed, DataError
 from energysplit.graph.trace import evaluating
 from energysplit.memory import within_memory
+from energysplit.records import Evaluation
 from energysplit.train.distillation import Distillation
 from energysplit.train.session import Session
 from energysplit.train.statistics import same_statistics
-from energysplit.types import Evaluation
 
 Batch = tuple[Tensor, Tensor]
 LossFunction = Callable[[Tensor, Tensor], Tensor]

@@ -20,7 +20,7 @@ from energysplit.output.atomic import write_text
 from energysplit.output.comparison import ComparedRun
 from energysplit.output.report_content import report_document
 from energysplit.output.report_markdown import to_markdown
-from energysplit.types import JOURNAL_FILE, GrowthRecord, TrainRecord
+from energysplit.records import JOURNAL_FILE, GrowthRecord, TrainRecord
 
 JOURNAL = Path(__file__).resolve().parents[1] / "growth" / "journal_before_kinds.jsonl"
 WARM_UP = 50

@@ -10,7 +10,7 @@ import pytest
 
 from energysplit.errors import CheckpointError
 from energysplit.growth import journal
-from energysplit.types import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord
+from energysplit.records import JOURNAL_FILE, AllocationRecord, GrowthRecord, SplitRecord
 
 BEFORE_KINDS = Path(__file__).with_name("journal_before_kinds.jsonl")
 """The first line of a growth of `growth_runs.tiny` (one epoch, one stage) by the version before signed splits."""

@@ -21,7 +21,7 @@ from energysplit.output.measured import MEASURED_FILE, read_measured
 from energysplit.output.numbers import quantity
 from energysplit.output.report import write_report
 from energysplit.progress import SilentProgress
-from energysplit.types import CostRecord
+from energysplit.records import CostRecord
 
 HERE = machine().processor
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from energysplit.types import (
+from energysplit.records import (
     AllocationRecord,
     CostRecord,
     Evaluation,

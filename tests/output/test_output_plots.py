@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from energysplit.errors import InputError
 from energysplit.output import figure_style, plots
-from energysplit.types import GrowthRecord
+from energysplit.records import GrowthRecord
 
 MakeRecords = Callable[..., list[GrowthRecord]]
 ALL: dict[str, Callable[[list[GrowthRecord]], Figure]] = {

@@ -23,8 +23,8 @@ from energysplit.output.numbers import compact, duration, file_name, percent, qu
 from energysplit.output.parity import OnnxParity
 from energysplit.output.report import write_report
 from energysplit.output.report_markdown import escape
+from energysplit.records import CostRecord, GrowthRecord
 from energysplit.surgery.step import choose_step
-from energysplit.types import CostRecord, GrowthRecord
 
 MakeRecords = Callable[..., list[GrowthRecord]]
 VOID = {"meta", "br", "img", "link", "hr", "input"}

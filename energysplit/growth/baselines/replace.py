@@ -17,8 +17,9 @@ from energysplit.growth.baselines.prune import one_threshold, same_ratio
 from energysplit.growth.baselines.sizes import Limits
 from energysplit.growth.folder import TrainingState
 from energysplit.growth.random_weights import at_random
+from energysplit.records import CostRecord, ReplacementRecord
 from energysplit.surgery import narrow, narrow_state
-from energysplit.types import Cost, CostRecord, ReplacementRecord
+from energysplit.types import Cost
 
 
 def decide(baseline: Baseline, net: Network, stage: int) -> ReplacementRecord:
