@@ -3,14 +3,17 @@
 All splittable groups are split at once on a copy with random statistics, in float64, and every operation of the split
 copy is compared with its original, channel by channel. What fails is narrowed down to the groups that cause it; they
 can't be split, and the reason names the operation. This catches sizes written into the code and anything a rule got
-wrong.
+wrong. Each group is split by another number of neurons, so that code in which two widths cancel does not pass.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,10 +41,48 @@ def trial(net: Network, trained: bool) -> dict[str, str]:
     names = [name for name, group in net.groups.items() if group.splittable]
     bench = _Bench(net, trained)
     bad: dict[str, str] = {}
-    while (why := bench.failure(left := [name for name in names if name not in bad])) is not None:
-        culprits = bench.narrowed(left)
-        bad |= culprits or dict.fromkeys(left, f"split together with others, it breaks {why}")
+    for copies in rounds({name: net.groups[name].channels for name in names}):
+        while (why := bench.failure(left := {name: n for name, n in copies.items() if name not in bad})) is not None:
+            culprits = bench.narrowed(left)
+            bad |= culprits or dict.fromkeys(left, f"split together with others, it breaks {why}")
     return bad
+
+
+def rounds(channels: Mapping[str, int]) -> list[dict[str, int]]:
+    """How many neurons of each group to split at once, in as many rounds as it takes to tell all groups apart.
+
+    Any two groups are split by different numbers of neurons in one of the rounds, and grow by different ratios in one,
+    so that neither `a - b` nor `a / b` of two widths stays what it was in all of them. A round leaves out the groups
+    that it splits by none.
+    """
+    found: list[dict[str, int]] = []
+    past: dict[str, tuple[int, ...]] = dict.fromkeys(channels, ())
+    while channels and (not found or _alike(past, channels)):
+        used: Counter[tuple[Any, ...]] = Counter()
+        for name, width in sorted(channels.items(), key=lambda item: item[1]):  # wide groups have the most choice
+            options = [*range(2, width + 1), 1, *([0] if found or width == 1 else [])]
+            tried = [(*past[name], count) for count in options]
+            times = partial(_times, used, width)
+            past[name] = next((counts for counts in tried if not times(counts)), ()) or min(tried, key=times)
+            used.update(_marks(past[name], width))
+        found.append({name: counts[-1] for name, counts in past.items() if counts[-1]})
+    return found
+
+
+def _marks(counts: tuple[int, ...], width: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What tells a group that was split by these numbers of neurons from others: the numbers, and the ratios."""
+    return ("numbers", *counts), ("ratios", *(Fraction(count, width) for count in counts))
+
+
+def _times(used: Counter[tuple[Any, ...]], width: int, counts: tuple[int, ...]) -> int:
+    """How often other groups have these numbers, and these ratios."""
+    return sum(used[mark] for mark in _marks(counts, width))
+
+
+def _alike(past: Mapping[str, tuple[int, ...]], channels: Mapping[str, int]) -> bool:
+    """Whether two groups have the same numbers, or the same ratios, in all rounds."""
+    marks = Counter(mark for name, counts in past.items() for mark in _marks(counts, channels[name]))
+    return any(times > 1 for times in marks.values())
 
 
 @dataclass
@@ -87,11 +128,11 @@ class _Bench:
         """More than one image, as batch norm wants them in training mode."""
         return torch.cat([self.input, self.input]) if len(self.input) == 1 else self.input.clone()
 
-    def failure(self, names: Sequence[str]) -> str | None:
-        """The first operation that splitting these groups breaks, or None."""
-        if not names:
+    def failure(self, copies: Mapping[str, int]) -> str | None:
+        """The first operation that splitting this many neurons of each group breaks, or None."""
+        if not copies:
             return None
-        maps = {name: _pattern(name, self.net.groups[name].channels) for name in names}
+        maps = {name: _pattern(name, self.net.groups[name].channels, count) for name, count in copies.items()}
         where = "the surgery itself"
         try:
             after = duplicate(self.before, maps)
@@ -114,15 +155,16 @@ class _Bench:
             return f"{where} ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         return None
 
-    def narrowed(self, names: Sequence[str]) -> dict[str, str]:
+    def narrowed(self, copies: Mapping[str, int]) -> dict[str, str]:
         """The groups that fail by themselves, each with what it breaks."""
-        why = self.failure(names)
+        why = self.failure(copies)
         if why is None:
             return {}
-        if len(names) == 1:
-            return {names[0]: f"split, it breaks {why}"}
-        half = len(names) // 2
-        return self.narrowed(names[:half]) | self.narrowed(names[half:])
+        if len(copies) == 1:
+            return dict.fromkeys(copies, f"split, it breaks {why}")
+        items = list(copies.items())
+        half = len(items) // 2
+        return self.narrowed(dict(items[:half])) | self.narrowed(dict(items[half:]))
 
     def _kept(self, op: Op, value: Any, maps: dict[str, ChannelMap]) -> bool:
         """Whether an operation's result is the original's, with the channels of split groups copied."""
@@ -170,9 +212,9 @@ def _run(net: Network, x: Tensor) -> Any:
         yield op, env[op.node]
 
 
-def _pattern(name: str, channels: int) -> ChannelMap:
-    """The first neuron and one in the middle: copies in a wrong order show."""
-    return channel_map(name, channels, sorted({0, channels // 2}))
+def _pattern(name: str, channels: int, count: int) -> ChannelMap:
+    """The first neuron and others far apart: copies in a wrong order show."""
+    return channel_map(name, channels, [number * channels // count for number in range(count)])
 
 
 def _tensors(tree: Any) -> list[Tensor]:

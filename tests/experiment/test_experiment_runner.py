@@ -212,12 +212,15 @@ def _alive(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
 def test_told_to_end_it_leaves_no_process_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, number: signal.Signals
 ) -> None:
     patience = {signal.SIGINT: 0.3, signal.SIGTERM: 0.3, signal.SIGKILL: 5.0}
     monkeypatch.setattr("energysplit.experiment.runner.PATIENCE_S", patience)
     plan, notes = tiny_plan(tmp_path), {}
-    before = signal.getsignal(number)
+    inherited = signal.getsignal(number)
+    request.addfinalizer(lambda: signal.signal(number, inherited))
+    before = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+    signal.signal(number, before)  # under nohup, SIGHUP is ignored
 
     def start(run: Run, recipe: Path, log: Path, resume: bool) -> Process:
         notes[run.name] = tmp_path / f"{run.name}.pids"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cases
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import energysplit as es
 from energysplit.graph.counting import counting
+from energysplit.graph.trial import rounds
 
 X = torch.randn(2, 3, 8, 8)
 
@@ -227,6 +230,47 @@ def test_the_trial_finds_a_size_that_no_rule_sees():
     net = es.trace(Hidden(), X)
     assert net.groups["a"].splittable
     assert net.groups["b"].reason == "split, it breaks 'mul'"
+
+
+@pytest.mark.parametrize(
+    ("width", "join"),
+    [
+        (8, lambda a, b: (a * (a.size(1) / b.size(1)), b)),
+        (16, lambda a, b: (a * (a.size(1) / b.size(1)), b)),
+        (16, lambda a, b: (a * (b.size(1) - a.size(1)), b)),
+        (8, lambda a, b: (a, b.reshape(a.shape))),
+    ],
+    ids=["equal", "ratio", "difference", "shape"],
+)
+def test_widths_that_cancel_do_not_hide_that_one_group_can_not_grow_alone(width, join):
+    class Cancelling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(3, width, 1)
+            self.left, self.right = nn.Linear(8, 2), nn.Linear(width, 2)
+
+        def forward(self, x):
+            a, b = join(F.silu(self.a(x)), F.silu(self.b(x)))
+            return self.left(a.flatten(2).sum(2)) + self.right(b.flatten(2).sum(2))
+
+    groups = es.trace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU(), Cancelling()), X).groups
+    assert groups["0"].splittable
+    assert not groups["2.a"].splittable
+    assert not groups["2.b"].splittable
+    assert groups["2.b"].reason.startswith("split, it breaks")
+
+
+@pytest.mark.parametrize("widths", [[8] * 60, [1] * 9, [2] * 20, [16, 24, 32, 64, 96] * 8, [5], [4, 8, 16], []])
+def test_rounds_tell_any_two_groups_apart(widths):
+    channels = {str(number): width for number, width in enumerate(widths)}
+    found = rounds(channels)
+    assert len(found) <= max(1, len(widths) // 2)
+    assert not widths or found[0].keys() == channels.keys() or 1 in widths
+    assert all(0 < count <= channels[name] for copies in found for name, count in copies.items())
+    for a, b in itertools.combinations(channels, 2):
+        pairs = [(copies.get(a, 0), copies.get(b, 0)) for copies in found]
+        assert any(of_a != of_b for of_a, of_b in pairs)
+        assert any(of_a * channels[b] != of_b * channels[a] for of_a, of_b in pairs)
 
 
 def test_constant_tensors_leave_nothing_on_the_module():
