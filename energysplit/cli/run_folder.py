@@ -46,15 +46,21 @@ def load_stage(run: Path, stage: Path) -> Network:
 
     A seed of the user's own ("module:callable") is imported, as `grow --resume` does; see `check_code`. Trained weights
     the seed started from are not needed.
+
+    A `CheckpointError` if its weights are not those that the run's journal speaks of.
     """
     from energysplit import models
+    from energysplit.growth.saved import check_weights
     from energysplit.output.checkpoint import load
     from energysplit.recipe.saved import RECIPE_FILE
 
     model = recipe(run).get("model") if (run / RECIPE_FILE).exists() else None
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        return load(stage)
-    return load(stage, models.build_seed(model["name"], model.get("args", {})))
+    seed = None
+    if isinstance(model, dict) and isinstance(model.get("name"), str):
+        seed = models.build_seed(model["name"], model.get("args", {}))
+    net = load(stage, seed)
+    check_weights(run, int(stage.name))
+    return net
 
 
 def check_code(run: Path) -> None:

@@ -108,33 +108,58 @@ def _try(model: nn.Module, example: Tensor) -> None:
 class _Tracer(fx.Tracer):
     """Goes into every module that no rule knows by its class, as far as it can be traced."""
 
+    def __init__(self, buffers: bool) -> None:
+        super().__init__()
+        self.proxy_buffer_attributes = buffers
+        self.read: dict[str, fx.Proxy] = {}
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         hooked = bool(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m))
         return known(m) or hooked or super().is_leaf_module(m, module_qualified_name)
 
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """The attribute, as fx reads it; what was read before is known to `call_module`."""
+        self.read = parameter_proxy_cache
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """The module's operations; a module that can't be traced is one operation."""
-        before = len(self.graph.nodes)
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            # Whatever a user's forward raises on proxies, it means the same: the module is an operation that no rule
-            # knows, and the walk says so by name where it freezes its channels.
-            for node in reversed(list(self.graph.nodes)[before:]):
-                self.graph.erase_node(node)
-            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
+        nodes, read, outer = len(self.graph.nodes), set(self.read), self.proxy_buffer_attributes
+        for self.proxy_buffer_attributes in _BUFFERS:
+            try:
+                return super().call_module(m, forward, args, kwargs)
+            except Exception:
+                # Whatever a user's forward raises on proxies, it means the same: the module is an operation that no
+                # rule knows, and the walk says so by name where it freezes its channels.
+                for node in reversed(list(self.graph.nodes)[nodes:]):
+                    self.graph.erase_node(node)
+                for name in self.read.keys() - read:
+                    del self.read[name]
+            finally:
+                self.proxy_buffer_attributes = outer
+        return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
+
+
+_BUFFERS = (True, False)
+"""Whether buffers are traced: at first, so that what is made of them follows them; not where code looks into them."""
 
 
 def _symbolic(model: nn.Module) -> tuple[fx.Graph, dict[str, Tensor]]:
     """The trace of the module as it is now, and the tensors it met that are no parameters or buffers."""
     own = set(vars(model))
+    refused: Exception | None = None
     try:
-        graph = _Tracer().trace(model)
-    except Exception as error:
-        raise UnsupportedModel(
-            f"{type(model).__name__} can't be traced symbolically: {error}. Control flow that depends on tensor "
-            "values, or a forward with several inputs, is the usual reason"
-        ) from error
+        for traced in _BUFFERS:
+            try:
+                graph = _Tracer(buffers=traced).trace(model)
+                break
+            except Exception as error:
+                refused = error
+        else:
+            raise UnsupportedModel(
+                f"{type(model).__name__} can't be traced symbolically: {refused}. Control flow that depends on tensor "
+                "values, or a forward with several inputs, is the usual reason"
+            ) from refused
     finally:
         constants = {name: vars(model).pop(name) for name in set(vars(model)) - own}
     return graph, constants

@@ -105,6 +105,20 @@ def load_saved(run: Path, recipe: Recipe, number: int | None = None) -> SavedSta
     return SavedStage(run, number, recipe, net, index, seed_widths, record)
 
 
+def check_weights(run: Path, number: int) -> None:
+    """Refuse a stage whose weights are whole but not those that the run's journal speaks of.
+
+    A journal that is missing or ends before that stage says nothing of it.
+
+    Raises:
+        CheckpointError: the SHA-256 differs.
+    """
+    file = run / JOURNAL_FILE
+    records = journal.recover(file)[0] if file.exists() else []
+    if number < len(records):
+        _check(run / "stages" / str(number) / checkpoint.WEIGHTS_FILE, records[number].weights_sha256, number)
+
+
 def grown_widths(widths: Mapping[str, int], bought: Allocation | AllocationRecord) -> dict[str, int]:
     """Widths after a purchase: each neuron adds one channel, or those of its kind of split."""
     return {name: width + added(bought, name) for name, width in widths.items()}

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import energysplit as es
 from energysplit.cli import app
 from energysplit.recipe.saved import saved_recipe
 
@@ -249,6 +251,22 @@ def test_export_and_report_write_their_files_again(finished, tmp_path):
     result = CliRunner().invoke(app, ["report", str(finished)])
     assert result.exit_code == 0, result.output
     assert (finished / "report.html").is_file()
+
+
+@pytest.mark.parametrize("command", ["export", "price"])
+def test_a_stage_that_is_not_the_journal_s_is_refused(finished, tmp_path, command):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    stage = run / "stages" / "1"
+    net = es.load(stage)
+    with torch.no_grad():
+        next(net.module.parameters()).add_(1)
+    shutil.rmtree(stage)
+    es.save(net, stage)  # whole, of the same widths, but not what was grown
+    out = ["--out", str(tmp_path / "model.onnx")] if command == "export" else []
+    result = CliRunner().invoke(app, [command, str(run), *out])
+    assert result.exit_code == 2
+    assert "is not what stage 1 left: its SHA-256 differs from the journal's" in result.stderr
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_export_and_report_refuse_what_is_no_run(finished, tmp_path):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import FrozenBatchNorm2d
 
 import energysplit as es
 from energysplit.graph.counting import counting
@@ -271,6 +272,65 @@ def test_rounds_tell_any_two_groups_apart(widths):
         pairs = [(copies.get(a, 0), copies.get(b, 0)) for copies in found]
         assert any(of_a != of_b for of_a, of_b in pairs)
         assert any(of_a * channels[b] != of_b * channels[a] for of_a, of_b in pairs)
+
+
+def test_what_is_made_of_buffers_grows_with_them():
+    """Frozen batch norms reshape, root and divide their buffers in every forward pass."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        FrozenBatchNorm2d(6),
+        nn.SiLU(),
+        nn.Conv2d(6, 5, 3, padding=1),
+        FrozenBatchNorm2d(5),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, 4),
+    )
+    model = cases.randomise(model).double()
+    for name, buffer in model.named_buffers():
+        buffer.copy_(torch.rand_like(buffer) + 0.5 * name.endswith("running_var"))
+    x, y = X.double(), torch.arange(len(X)) % 4
+    net = es.trace(model, x)
+    assert [name for name, group in net.groups.items() if group.splittable] == ["0", "3"]
+    index = es.splitting_index(net, [(x, y)], F.cross_entropy)
+    torch.testing.assert_close(es.split(net, {"0": [0, 4], "3": [1]}).module(x), model(x))
+    grown = es.split(net, {"0": [0, 4], "3": [1]}, index, step=1e-3)
+    assert grown.module[1].running_var.shape == (8,)
+    predicted = 1e-6 / 2 * float(index["0"].value[[0, 4]].sum() + index["3"].value[1])
+    with torch.no_grad():
+        realised = float(F.cross_entropy(grown.module(x), y) - F.cross_entropy(model(x), y))
+    assert realised == pytest.approx(predicted, rel=0.01)
+
+
+def test_code_that_looks_into_buffers_is_traced_with_them_as_they_are():
+    class Switched(nn.Module):
+        def __init__(self, shared):
+            super().__init__()
+            self.register_buffer("on", torch.tensor(True))
+            self.shared = shared
+            self.c = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            x = x * self.shared
+            return F.silu(self.c(x)) if self.on else x
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 1), nn.Linear(3, 2)
+            self.shared = nn.Parameter(torch.rand(3, 1, 1))
+            self.switched = Switched(self.shared)
+
+        def forward(self, x):
+            return self.b((self.switched(F.silu(self.a(x))) * self.shared).mean((2, 3)))
+
+    for model in (Model(), nn.Sequential(Switched(nn.Parameter(torch.rand(3, 1, 1))), nn.Flatten(), nn.Linear(192, 2))):
+        net = es.trace(model, X)
+        name = next(name for name, group in net.groups.items() if group.splittable)
+        assert net.groups[name].producers[-1].endswith(".c")
+        grown = es.split(net, {name: [0, 2]})
+        torch.testing.assert_close(grown.module(X), model(X))
 
 
 def test_constant_tensors_leave_nothing_on_the_module():
