@@ -12,7 +12,6 @@ the dimension it belongs to. Shares may be negative.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from energysplit.graph.channels import ChannelMap, End
+from energysplit.graph.copied import copied
 from energysplit.graph.layer_sizes import set_sizes
 from energysplit.graph.network import Network, Role, Slot
 
@@ -223,7 +223,7 @@ def _replaced(net: Network, made: Mapping[str, Tensor], widths: Mapping[str, int
     filters = {slot.tensor for slot in net.slots if slot.role is Role.FOLLOWER and slot.span.dim == 0}
     depthwise = {id(memo[id(_tensor(net.module, name))]) for name in made if name in filters}
     # What deepcopy finds in its memo it takes for copied already: every holder of an old tensor gets the new one.
-    module = copy.deepcopy(net.module, memo)
+    module = copied(net.module, memo)
     for layer in module.modules():
         held = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
         if any(id(tensor) in new for tensor in held):

@@ -8,7 +8,6 @@ wrong. Each group is split by another number of neurons, so that code in which t
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from energysplit.errors import UnsupportedModel
 from energysplit.graph.channels import ChannelMap, channel_map
+from energysplit.graph.copied import copied
 from energysplit.graph.edit import duplicate
 from energysplit.graph.network import Kind, Network, Op
 
@@ -107,7 +107,7 @@ class _Bench:
             )
 
     def _prepare(self, example: Tensor, dtype: torch.dtype) -> None:
-        module = randomised(copy.deepcopy(self.net.module).to(dtype)).eval()
+        module = randomised(copied(self.net.module).to(dtype)).eval()
         generator = torch.Generator().manual_seed(0)
         self.tolerance = _TOLERANCE.get(dtype, 1e-2)
         self.input = example
@@ -122,7 +122,7 @@ class _Bench:
         drops = drops or any(word in str(op.node.target) for op in self.net.ops for word in ("drop", "stochastic"))
         if self.trained and not drops:  # what is dropped at random can't be compared
             with torch.random.fork_rng():
-                self.trained_output = self._training_output(copy.deepcopy(module))
+                self.trained_output = self._training_output(copied(module))
 
     def _batch(self) -> Tensor:
         """More than one image, as batch norm wants them in training mode."""

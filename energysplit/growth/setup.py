@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from energysplit.allocation.budgets import budget_names, resolve
 from energysplit.costs import NetworkPricer
 from energysplit.errors import InputError, RecipeError, nearest
 from energysplit.graph import Network, trace
+from energysplit.graph.copied import copied
 from energysplit.graph.edit import duplicate
 from energysplit.growth.arguments import recipe_bounds
 from energysplit.growth.baselines.chain import Baseline, load_baseline
@@ -210,7 +210,7 @@ def _check_single_images(recipe: Recipe, seed: Network, shape: tuple[int, int, i
     if recipe.train.batch_size > 1:
         return
     try:
-        copy.deepcopy(seed.module).train()(torch.zeros(1, *shape))
+        copied(seed.module).train()(torch.zeros(1, *shape))
     except ValueError as error:
         raise RecipeError(
             f"train.batch_size = 1 given, but a batch norm of this network has no statistics of one image ({error}); "

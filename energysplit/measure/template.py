@@ -10,7 +10,6 @@ kilobytes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 
 from energysplit.errors import CheckFailed
 from energysplit.graph import Network
+from energysplit.graph.copied import copied
 from energysplit.measure.units import assign
 from energysplit.output.onnx_export import export_model
 
@@ -172,7 +172,7 @@ class Template:
 
 def _distinct(net: Network) -> Network:
     """The network with random weights: of equal ones, such as those of new batch norms, the exporter keeps one."""
-    module = copy.deepcopy(net.module)
+    module = copied(net.module)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):

@@ -7,7 +7,6 @@ is taken is bounded by the size of the weights file and of one example input.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from math import prod
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from energysplit.errors import CheckpointError, EnergysplitError, InputError, first_complaint
 from energysplit.graph import Network, trace
+from energysplit.graph.copied import copied
 from energysplit.graph.edit import resized, shapes_at
 from energysplit.hardware.detect import package_version
 from energysplit.models import built_in, rebuild, shapes
@@ -155,7 +155,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
     if prod(example.shape) > _LARGEST_EXAMPLE:
         raise CheckpointError(f"{file}: an example input of shape {example.shape} is too large to be one")
     dtype: torch.dtype = getattr(torch, example.dtype)
-    seed = _seed(description, tensors, file) if model is None else copy.deepcopy(model)
+    seed = _seed(description, tensors, file) if model is None else copied(model)
     try:
         net = trace(seed.to("cpu", dtype), torch.zeros(example.shape, dtype=dtype))
     except InputError as error:

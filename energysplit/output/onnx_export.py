@@ -8,7 +8,6 @@ file's own metadata, where `read_parity` finds it.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from energysplit.errors import CheckFailed, CheckpointError, InputError, MissingExtra
 from energysplit.graph import Network
+from energysplit.graph.copied import copied
 from energysplit.hardware.detect import package_version
 from energysplit.output.atomic import write_bytes
 from energysplit.output.parity import OnnxParity
@@ -162,7 +162,7 @@ def compare(module: nn.Module, data: bytes, images: Tensor) -> tuple[float, floa
 
 def _float32_copy(module: nn.Module) -> nn.Module:
     """A copy on the CPU, in eval mode. ONNX Runtime has no double-precision convolutions on the CPU."""
-    return copy.deepcopy(module).to("cpu", torch.float32).eval()
+    return copied(module).to("cpu", torch.float32).eval()
 
 
 def export_model(net: Network) -> Any:
