@@ -91,7 +91,7 @@ def capture(
             elif op.node.op == "placeholder":
                 env[op.node] = x.detach() if op.function is None else op.function()
             elif op.kind is Kind.NORM and op.node.op == "call_module":
-                norms[op.node], env[op.node] = _normalised(op, net.module, env, statistics)
+                norms[op.node], env[op.node] = _normalised(op, net.module, env)
             else:
                 env[op.node] = op.run(net.module, env)
             for each, step in mine:
@@ -167,12 +167,10 @@ class _Norm:
         return result
 
 
-def _normalised(
-    op: Op, module: nn.Module, env: Mapping[fx.Node, Any], statistics: str
-) -> tuple[_Norm | Followed, Tensor]:
-    """A normalisation and its result."""
+def _normalised(op: Op, module: nn.Module, env: Mapping[fx.Node, Any]) -> tuple[_Norm | Followed, Tensor]:
+    """A normalisation and its result, as `norms_of` has it."""
     norm, value = module.get_submodule(str(op.node.target)), env[op.node.all_input_nodes[0]]
-    if statistics == "batch" and isinstance(norm, _BatchNorm):
+    if isinstance(norm, _BatchNorm) and norm.training:
         followed = Followed(norm, value)
         return followed, followed.run(value)
     return _Norm(norm, value.detach()), norm(value)

@@ -21,7 +21,7 @@ from energysplit.graph.network import STOPS, Kind, Op, Role
 from energysplit.splitting.folding import folded
 from energysplit.splitting.layout import weight_name
 from energysplit.splitting.pieces import weight_of
-from energysplit.splitting.statistics import follows
+from energysplit.splitting.statistics import following
 
 
 class Action(Enum):
@@ -175,6 +175,7 @@ def _steps(
     batch; None: they don't. folds: see `folding.folded`.
     """
     steps: list[Step] = []
+    follow = set() if bent is None else set(following(flow.net.module))
     norms = {norm.node for norm in folds.values()}
     wanted = set(units)
     for op in reversed(flow.net.ops):
@@ -193,7 +194,7 @@ def _steps(
             counts, passes = bool(flow.bent(op)), node in wanted and bool(flow.reach[node])
             # Behind the last nonlinearity too, where the tangent itself is wanted no more.
             if bent is not None and (passes or flow.arriving(op) & bent):
-                counts = counts or _follows_batch(op, flow.net.module)
+                counts = counts or _layer(op, flow.net.module) in follow
             if counts or passes:
                 wanted.update(sources)
                 if node not in norms:
@@ -240,9 +241,9 @@ def _columns(net: Network) -> dict[str, set[str]]:
     return found
 
 
-def _follows_batch(op: Op, module: nn.Module) -> bool:
-    """Whether the operation is a batch norm that has its batch's statistics in training."""
-    return op.kind is Kind.NORM and op.node.op == "call_module" and follows(module.get_submodule(str(op.node.target)))
+def _layer(op: Op, module: nn.Module) -> nn.Module | None:
+    """The layer whose whole forward pass the operation is, if it is one's."""
+    return module.get_submodule(str(op.node.target)) if op.node.op == "call_module" else None
 
 
 def _owned(op: Op, module: nn.Module) -> bool:

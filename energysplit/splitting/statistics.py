@@ -27,9 +27,15 @@ def check_statistics(statistics: str) -> None:
         raise InputError(f"statistics={statistics!r} given: {nearest(str(statistics), STATISTICS)}")
 
 
-def follows(module: nn.Module) -> bool:
-    """Whether a module is a batch norm whose statistics follow the batch in training."""
-    return isinstance(module, _BatchNorm)
+def following(module: nn.Module) -> list[_BatchNorm]:
+    """Its batch norms whose statistics follow the batch in training: not those that its own `train()` keeps frozen."""
+    modes = {sub: sub.training for sub in module.modules()}
+    module.train()
+    try:
+        return [sub for sub in module.modules() if isinstance(sub, _BatchNorm) and sub.training]
+    finally:
+        for sub, mode in modes.items():
+            sub.training = mode
 
 
 def norms_of(module: nn.Module, statistics: str) -> AbstractContextManager[None]:
@@ -40,7 +46,7 @@ def norms_of(module: nn.Module, statistics: str) -> AbstractContextManager[None]
 @contextmanager
 def _batch_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms with the statistics of each batch; running ones and counters are neither read nor changed."""
-    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    norms = following(module)
     if any(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
         raise InputError(
             "statistics='batch' given for a network with nn.SyncBatchNorm, whose statistics are of all processes; use "

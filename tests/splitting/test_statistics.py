@@ -100,6 +100,30 @@ def test_a_batch_norm_behind_the_last_nonlinearity_bends_too():
     assert losses[1] - losses[0] == pytest.approx(STEP**2 / 2 * float(index["0"].value[1]), rel=0.01)
 
 
+class Frozen(nn.Sequential):
+    """Its first batch norm is not trained, as in fine-tuning."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+def test_a_batch_norm_that_the_model_s_own_train_keeps_frozen_keeps_its_running_statistics():
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.SiLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.SiLU()]
+    module = cases.randomise(Frozen(*layers, nn.Flatten(), nn.Linear(16, 5)).double())
+    x, target = torch.randn(12, 3, 6, 6).double(), torch.randint(5, (12,))
+    net = es.trace(module.eval(), x)
+    index = es.splitting_index(net, [(x, target)], F.cross_entropy, method="exact", statistics="batch")
+    for name, channel in (("0", 1), ("3", 2)):
+        losses = []
+        for each in (net, es.split(net, {name: [channel]}, index, STEP)):
+            losses.append(F.cross_entropy(copy.deepcopy(each.module).train()(x), target).item())
+        assert losses[1] - losses[0] == pytest.approx(STEP**2 / 2 * float(index[name].value[channel]), rel=0.01)
+    with norms_of(module, "batch"):
+        assert [module[1].training, module[4].training] == [False, True]
+
+
 class Functional(nn.Module):
     def __init__(self):
         super().__init__()
