@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from energysplit.graph.channels import ChannelMap, End
 from energysplit.graph.copied import copied
 from energysplit.graph.layer_sizes import set_sizes
-from energysplit.graph.network import Network, Role, Slot
+from energysplit.graph.network import Network, Role, Slot, tensor_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def duplicate(net: Network, maps: Mapping[str, ChannelMap], moves: Sequence[Move
     with torch.no_grad():
         for name, dimensions in _dimensions(net, maps).items():
             mine = [move for move in moves if move.tensor == name]
-            made[name] = _edited(_tensor(net.module, name).detach(), dimensions, mine)
+            made[name] = _edited(tensor_of(net.module, name).detach(), dimensions, mine)
     return _replaced(net, made, {name: len(channels.source) for name, channels in maps.items()})
 
 
@@ -101,7 +101,7 @@ def resized(net: Network, widths: Mapping[str, int]) -> Network:
     net.cases(widths)
     made = {}
     for name, shape in shapes_at(net, widths).items():
-        old = _tensor(net.module, name)
+        old = tensor_of(net.module, name)
         if old.shape != shape:
             made[name] = torch.zeros(shape, dtype=old.dtype, device=old.device)
     return _replaced(net, made, widths)
@@ -111,7 +111,7 @@ def shapes_at(net: Network, widths: Mapping[str, int]) -> dict[str, torch.Size]:
     """Shape, at these widths, of each tensor that runs along any group's channels; by first qualified name."""
     found: dict[str, list[int]] = {}
     for slot in net.slots:
-        shape = found.setdefault(slot.tensor, list(_tensor(net.module, slot.tensor).shape))
+        shape = found.setdefault(slot.tensor, list(tensor_of(net.module, slot.tensor).shape))
         gain = widths.get(slot.group, net.groups[slot.group].channels) - net.groups[slot.group].channels
         shape[slot.span.dim] += gain * slot.span.multiple
     return {name: torch.Size(shape) for name, shape in found.items()}
@@ -148,7 +148,7 @@ def _dimensions(net: Network, maps: Mapping[str, ChannelMap]) -> dict[str, dict[
     for (name, dim), slots in net.dimensions().items():
         split = tuple(slot for slot in slots if slot.group in maps)
         if split:
-            found.setdefault(name, {})[dim] = _dimension(net, split, maps, _tensor(net.module, name).shape[dim])
+            found.setdefault(name, {})[dim] = _dimension(net, split, maps, tensor_of(net.module, name).shape[dim])
     return found
 
 
@@ -205,23 +205,16 @@ def _along(values: Tensor, dim: int, like: Tensor) -> Tensor:
     return values.to(like).reshape(shape)
 
 
-def _tensor(module: nn.Module, name: str) -> Tensor:
-    path, _, key = name.rpartition(".")
-    tensor = getattr(module.get_submodule(path), key)
-    assert isinstance(tensor, Tensor)
-    return tensor
-
-
 def _replaced(net: Network, made: Mapping[str, Tensor], widths: Mapping[str, int]) -> Network:
     """The network around a copy of its module with these tensors in place of the old ones, wherever they are held."""
     memo: dict[int, Tensor] = {}
     for name, tensor in made.items():
-        old = _tensor(net.module, name)
+        old = tensor_of(net.module, name)
         parameter = isinstance(old, nn.Parameter)
         memo[id(old)] = nn.Parameter(tensor, requires_grad=old.requires_grad) if parameter else tensor
     new = {id(tensor) for tensor in memo.values()}
     filters = {slot.tensor for slot in net.slots if slot.role is Role.FOLLOWER and slot.span.dim == 0}
-    depthwise = {id(memo[id(_tensor(net.module, name))]) for name in made if name in filters}
+    depthwise = {id(memo[id(tensor_of(net.module, name))]) for name in made if name in filters}
     # What deepcopy finds in its memo it takes for copied already: every holder of an old tensor gets the new one.
     module = copied(net.module, memo)
     for layer in module.modules():

@@ -266,3 +266,11 @@ class Network:
 
     def __repr__(self) -> str:
         return f"Network({type(self.module).__name__}, widths={self.widths})"
+
+
+def tensor_of(module: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer by its qualified name."""
+    path, _, key = name.rpartition(".")
+    tensor = getattr(module.get_submodule(path), key)
+    assert isinstance(tensor, Tensor)
+    return tensor

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from energysplit.errors import InputError, UnsupportedModel
 from energysplit.graph.gates import gates
 from energysplit.graph.labels import Labels
-from energysplit.graph.network import STOPS, Kind, Network, Op
+from energysplit.graph.network import STOPS, Kind, Network, Op, tensor_of
 from energysplit.graph.priced import priced
 from energysplit.graph.spaces import Spaces, reading
 from energysplit.graph.trial import trial
@@ -255,8 +255,8 @@ def _scale(visit: Visit, names: dict[int, str]) -> Any:
     weight = None if norm.weight is None else names[id(norm.weight)]
 
     def scale(module: nn.Module) -> Tensor:
-        made = torch.rsqrt(module.get_buffer(variance) + eps)
-        return made if weight is None else made * module.get_parameter(weight)
+        made = torch.rsqrt(tensor_of(module, variance) + eps)
+        return made if weight is None else made * tensor_of(module, weight)
 
     return scale
 

@@ -22,7 +22,7 @@ from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.channels import channel_map
 from energysplit.graph.edit import Move, duplicate
-from energysplit.graph.network import Role, Slot
+from energysplit.graph.network import Role, Slot, tensor_of
 from energysplit.graph.trace import evaluating
 from energysplit.kinds import FRESH
 from energysplit.splitting.batches import cut, fewest
@@ -157,9 +157,10 @@ class _Beside:
             for name in directions
         }
         held = {slot.tensor for found in self.columns.values() for slot, _ in found}
-        self.weights = {tensor: self.net.module.get_parameter(tensor) for tensor in sorted(held)}
-        for name, parameter in self.net.module.named_parameters():
-            parameter.requires_grad_(name in self.weights)
+        self.weights = {tensor: tensor_of(self.net.module, tensor) for tensor in sorted(held)}
+        self.net.module.requires_grad_(False)
+        for weight in self.weights.values():
+            weight.requires_grad_(True)
         some = next(self.net.module.parameters())
         self.device = some.device
         check_precision(precision, some.dtype)
@@ -252,7 +253,7 @@ def _size(net: Network, name: str) -> float:
     channels = net.groups[name].channels
     square = 0.0
     for slot in _read(net, name):
-        weight = net.module.get_parameter(slot.tensor).detach()
+        weight = tensor_of(net.module, slot.tensor).detach()
         square += float(_taken(weight, slot, slot.span.index(channels)).double().square().sum())
     return (square / channels) ** 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import cases
@@ -229,6 +230,22 @@ def test_an_optimiser_knows_nothing_of_them_but_their_neighbours_size(make):
             else:
                 assert not new.any()
                 assert old.any()
+
+
+def test_a_weight_that_is_a_buffer_counts_like_one_that_is_trained():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.SiLU(), nn.Conv2d(6, 4, 3), nn.SiLU(), nn.Flatten(), nn.LazyLinear(5))
+    x, y = torch.randn(6, 3, 8, 8), torch.arange(6) % 5
+    model(x)
+    held = copy.deepcopy(model)
+    weight = held[2].weight.detach()
+    del held[2].weight
+    held[2].register_buffer("weight", weight)
+    found = [es.splitting_index(es.trace(each, x), [(x, y)], F.cross_entropy, method="fresh") for each in (model, held)]
+    assert found[0].keys() == found[1].keys() == {"0", "2"}
+    for name, index in found[0].items():
+        assert torch.equal(index.value, found[1][name].value)
+        assert index.value.any()
 
 
 def test_what_does_not_go_together_is_refused():

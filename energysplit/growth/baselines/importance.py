@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from energysplit.graph import Network
-from energysplit.graph.network import Role, Slot
+from energysplit.graph.network import Role, Slot, tensor_of
 
 
 def l1_norms(net: Network, group: str) -> Float[Tensor, " neurons"]:
@@ -26,7 +26,7 @@ def l1_norms(net: Network, group: str) -> Float[Tensor, " neurons"]:
     found = torch.zeros(net.groups[group].channels, dtype=torch.float64)
     for slot in net.slots:
         if slot.group == group and slot.role is Role.PRODUCER and slot.tensor in weights:
-            tensor = net.module.get_parameter(slot.tensor).detach().double().abs().cpu()
+            tensor = tensor_of(net.module, slot.tensor).detach().double().abs().cpu()
             along = tensor.transpose(0, slot.span.dim).flatten(1).sum(1)
             found += along[slot.span.index(len(found))].sum(1)
     return found
@@ -40,7 +40,7 @@ def batch_norm_scales(net: Network, group: str) -> Float[Tensor, " neurons"]:
     found = torch.zeros(net.groups[group].channels, dtype=torch.float64)
     count = 0
     for slot in scales(net, group):
-        tensor = net.module.get_parameter(slot.tensor).detach().double().abs().cpu()
+        tensor = tensor_of(net.module, slot.tensor).detach().double().abs().cpu()
         each = tensor[slot.span.index(len(found))]
         found += each.mean(1)
         count += 1

@@ -16,6 +16,7 @@ from torch import Tensor
 from energysplit.costs import NetworkPricer
 from energysplit.errors import RecipeError
 from energysplit.graph import Network
+from energysplit.graph.network import tensor_of
 from energysplit.growth.baselines.importance import scales
 
 
@@ -30,10 +31,10 @@ def scale_penalty(net: Network, weights: Mapping[str, float], strength: float) -
     by_tensor: dict[str, Tensor] = {}
     for group, weight in weights.items():
         for slot in scales(net, group):
-            parameter = net.module.get_parameter(slot.tensor)
+            parameter = tensor_of(net.module, slot.tensor)
             each = by_tensor.setdefault(slot.tensor, torch.zeros_like(parameter, requires_grad=False))
             each[slot.span.index(net.groups[group].channels).flatten().to(each.device)] = strength * weight
-    terms = [(net.module.get_parameter(name), each) for name, each in by_tensor.items()]
+    terms = [(tensor_of(net.module, name), each) for name, each in by_tensor.items()]
 
     def penalty() -> Tensor:
         return torch.stack([(parameter.abs() * each).sum() for parameter, each in terms]).sum()
