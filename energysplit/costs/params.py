@@ -8,10 +8,11 @@ from energysplit.types import Cost, LayerCase
 
 @register_cost("params")
 class Params:
-    """Parameters of a layer with its batch norm: the sum of `numel()` over `module.parameters()`.
+    """Parameters of a layer with its batch norm: of a network the sum of `numel()` over `module.parameters()`.
 
-    Weights, bias, and scale and shift of a batch norm. Running statistics are buffers, not parameters. Weights that
-    several layers share are counted at the first.
+    Weights, bias, and scale and shift of a batch norm; running statistics are not parameters. Weights that several
+    layers share are counted at the first. What only runs in training, such as auxiliary heads, is not counted; a
+    layer's weight counts even if it is a buffer.
     """
 
     unit = "param"

@@ -53,14 +53,16 @@ def priced(walk: Walk, names: Mapping[fx.Node, str], spaces: Spaces) -> dict[str
             assert call is not None
             assert outcome.norm is not None
             affine = [t for t in (outcome.norm.weight, outcome.norm.bias) if t is not None]
+            fresh = _fresh(affine, counted)
             if before and affine and not found[before].case.batch_norm and found[before].case.activation is None:
-                fresh = _fresh(affine, counted) if found[before].case.shared else 0
-                found[before] = _with(found[before], batch_norm=True, params=found[before].case.params + fresh)
+                case = found[before].case
+                params = case.params + fresh if case.shared else case.params
+                # One that was counted at another layer adds no parameters here, and no time where it is folded.
+                found[before] = _with(found[before], batch_norm=case.shared or fresh > 0, params=params)
                 fused[visit.node] = unit[visit.node] = before
             else:
                 found[name] = _norm(outcome.norm.variance, bool(affine), outcome.outputs, visit, spaces)
-                shared = bool(affine) and not _fresh(affine, counted)
-                found[name] = _with(found[name], shared=shared)
+                found[name] = _with(found[name], shared=bool(affine) and not fresh)
             counted |= {id(t) for t in affine}
         elif outcome.kind is Kind.ACTIVATION and before and outcome.activation is not None:
             found[before] = _with(found[before], activation=outcome.activation.name)

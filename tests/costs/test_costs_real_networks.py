@@ -75,3 +75,23 @@ def test_params_of_batch_norms_without_scale() -> None:
     ]
     net = es.trace(nn.Sequential(*layers, nn.BatchNorm1d(64), nn.Linear(64, 2)), torch.zeros(2, 3, 4, 4))
     assert es.price(net, "params").value == sum(parameter.numel() for parameter in net.module.parameters())
+
+
+class SharedNorm(nn.Module):
+    """Two branches that one batch norm normalises, in front of an activation or not."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b, self.norm = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+        self.activation, self.fc = activation, nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = (self.activation(self.norm(conv(x))) for conv in (self.a, self.b))
+        return self.fc((a + b).mean((2, 3)))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Identity()])
+def test_a_batch_norm_behind_two_layers_is_counted_once(activation: nn.Module) -> None:
+    net = es.trace(SharedNorm(activation), torch.zeros(2, 3, 8, 8))
+    for each in (net, es.split(net, {"a": [0, 3]})):
+        assert es.price(each, "params").value == sum(weight.numel() for weight in each.module.parameters())
