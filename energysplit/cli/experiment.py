@@ -12,7 +12,7 @@ import typer
 
 from energysplit.cli.arguments import AllowCode
 from energysplit.cores import usable_cores
-from energysplit.errors import refusals
+from energysplit.errors import InputError, refusals
 
 if TYPE_CHECKING:
     from energysplit.experiment.plan import Plan
@@ -159,7 +159,7 @@ def _cuda() -> bool:
 
 
 def _show_plan(plan: Plan) -> None:
-    """Print what would be run; a run of another recipe is an error here too."""
+    """Print what would be run and what it lacks; a run of another recipe is an error here too."""
     from energysplit.cli.console import console, show, table
     from energysplit.experiment.load import expected
     from energysplit.experiment.state import check_run, state_of
@@ -197,3 +197,31 @@ def _show_plan(plan: Plan) -> None:
         soft_wrap=True,
     )
     out.print(f"run folders, recipes and logs: {plan.folder}", markup=False, soft_wrap=True)
+    for what, methods in _missing(plan).items():
+        every = len(methods) == len({run.method for run in plan.runs})
+        typer.echo(f"warning: {what} ({'all runs' if every else 'runs of: ' + ', '.join(methods)})", err=True)
+
+
+def _missing(plan: Plan) -> dict[str, list[str]]:
+    """What runs would end at as things are: no folder of images, cost tables or GPU; and these runs' methods."""
+    from energysplit.experiment.state import state_of
+    from energysplit.growth.priced import priced
+
+    found: dict[str, list[str]] = {}
+    for run in plan.runs:
+        if state_of(run.folder, run.recipe).finished:
+            continue
+        data, device = run.recipe.data, run.recipe.run.device
+        lacks = []
+        if data.root is not None and not data.download and not Path(data.root).expanduser().is_dir():
+            lacks.append(f"data.root = {data.root!r}: no such folder; name it with --set data.root=FOLDER")
+        if device.startswith("cuda") and not _cuda():
+            lacks.append(f"run.device = {device!r}: torch sees no CUDA device")
+        try:
+            priced(run.recipe)
+        except InputError as error:
+            lacks.append(str(error))
+        for what in lacks:
+            found.setdefault(what, [])
+            found[what] += [run.method] * (run.method not in found[what])
+    return found

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from experiment_files import experiment_file
+from experiment_files import TINY, experiment_file
 from typer.testing import CliRunner
 
 from energysplit.cli import app
@@ -36,6 +36,20 @@ def test_the_list_of_runs_writes_nothing(tmp_path: Path) -> None:
     assert "2  Top k (vanilla), seed 4       2       2  grown-seed4" in stdout
     assert "2 runs of 4 epochs together at most; 1 of them are saved by sharing stage 0; 3 are left to train" in stdout
     assert _files(tmp_path) == before
+
+
+def test_the_list_of_runs_says_what_is_missing(tmp_path: Path) -> None:
+    path = experiment_file(tmp_path, TINY.replace('= "top_k"', '= "top_k"\n"budget.0.provider" = "latency"'))
+    tables = tmp_path / "tables"
+    options = ("--set", "data.root=nowhere", "--set", f"hardware.tables={tables}")
+    stdout, stderr = _experiment(path, "--dry-run", "--runs", tmp_path / "runs", *options)
+    assert "4 runs of 8 epochs" in stdout
+    assert stderr.splitlines() == [
+        "warning: data.root = 'nowhere': no such folder; name it with --set data.root=FOLDER (all runs)",
+        f"warning: budget 'latency': {tables}: holds no latency table (no such folder); measure one with 'energysplit "
+        f"profile --for RECIPE --out {tables}', RECIPE being what is to be grown (runs of: Top k (vanilla))",
+    ]
+    assert not tables.exists()
 
 
 def test_a_real_run_its_results_and_nothing_left_to_do(tmp_path: Path) -> None:
