@@ -56,7 +56,7 @@ class _Example(_Section):
     """Shape and dtype of the example input."""
 
     shape: list[_Positive] = Field(min_length=1)
-    dtype: Literal["float16", "bfloat16", "float32", "float64"]
+    dtype: Literal["float16", "bfloat16", "float32", "float64", "int32", "int64"]
 
 
 class _Description(_Section):
@@ -154,10 +154,10 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
     example = description.example_input
     if prod(example.shape) > _LARGEST_EXAMPLE:
         raise CheckpointError(f"{file}: an example input of shape {example.shape} is too large to be one")
-    dtype: torch.dtype = getattr(torch, example.dtype)
+    x = torch.zeros(example.shape, dtype=getattr(torch, example.dtype))
     seed = _seed(description, tensors, file) if model is None else copied(model)
     try:
-        net = trace(seed.to("cpu", dtype), torch.zeros(example.shape, dtype=dtype))
+        net = trace(seed.to("cpu", x.dtype if x.is_floating_point() else None), x)
     except InputError as error:
         raise CheckpointError(f"{file}: the seed can't be traced: {error}") from error
     _check_widths(net, description.widths, tensors, folder)

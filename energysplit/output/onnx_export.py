@@ -49,7 +49,7 @@ def export_with_parity(
         path: file to write, atomically; its folder must exist.
         tolerance: largest allowed difference of an output, relative to the largest |output|.
         batch: images compared at once.
-        seed: of the standard normal random images.
+        seed: of the random inputs: standard normal, or zeros and ones where whole numbers are taken.
 
     Returns:
         What was measured. Input and output of the model are named "input" and "output".
@@ -68,8 +68,7 @@ def export_with_parity(
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     if size > _LARGEST_BYTES:
         raise InputError(f"the network holds {size / 2**30:.2f} GiB; one ONNX file holds 2 GiB at most")
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(batch, *net.example_input.shape[1:], generator=generator)
+    images = _drawn(net, batch, seed)
     data, opset = _export(module, images)
     absolute, relative = compare(module, data, images)
     parity = OnnxParity(
@@ -173,7 +172,15 @@ def export_model(net: Network) -> Any:
         InputError: a package it takes is missing.
     """
     _require_packages()
-    return _program(_float32_copy(net.module), torch.zeros(1, *net.example_input.shape[1:]))
+    return _program(_float32_copy(net.module), _drawn(net, 1))
+
+
+def _drawn(net: Network, batch: int, seed: int = 0) -> Tensor:
+    """Random inputs; of whole numbers only zeros and ones, which any vocabulary has."""
+    generator, shape = torch.Generator().manual_seed(seed), (batch, *net.example_input.shape[1:])
+    if net.example_input.is_floating_point():
+        return torch.randn(shape, generator=generator)
+    return torch.randint(2, shape, generator=generator, dtype=net.example_input.dtype)
 
 
 def _export(module: nn.Module, images: Tensor) -> tuple[bytes, int]:

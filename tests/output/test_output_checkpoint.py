@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import branched
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from energysplit.errors import CheckpointError, InputError
 from energysplit.graph import Network, trace
 from energysplit.models import build
 from energysplit.output.checkpoint import NETWORK_FILE, WEIGHTS_FILE, load, save, write
+from energysplit.output.onnx_export import export_with_parity
 from energysplit.surgery import split
 
 
@@ -55,6 +57,31 @@ def test_roundtrip_gives_equal_logits(tmp_path: Path, dtype: torch.dtype) -> Non
     assert not any(module.training for module in loaded.module.modules())
     assert loaded.module.energysplit_builder == net.module.energysplit_builder
     assert all(parameter.requires_grad for parameter in loaded.module.parameters())
+
+
+class OfTokens(nn.Module):
+    """A classifier of sequences of whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.hidden, self.out = nn.Embedding(20, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.relu(self.hidden(self.embedding(x).mean(1))))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_networks_of_whole_numbers_are_read_back_and_exported(tmp_path: Path, dtype: torch.dtype) -> None:
+    tokens = torch.arange(10, dtype=dtype).view(2, 5)
+    net = split(trace(OfTokens(), tokens), {"hidden": [0, 2]})
+    loaded = load(save(net, tmp_path / "net"), model=OfTokens())
+    assert (loaded.widths, loaded.example_input.dtype) == (net.widths, dtype)
+    assert torch.equal(loaded.module(tokens), net.module.eval()(tokens))
+    parity = export_with_parity(net, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (found,) = session.run(None, {"input": tokens.numpy()})
+    assert parity.relative < 1e-5
+    torch.testing.assert_close(torch.from_numpy(found), loaded.module(tokens).detach())
 
 
 def test_a_loaded_network_can_be_saved_and_split_again(tmp_path: Path) -> None:
