@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from numbers import Real
 
 from energysplit.costs.registry import cost_provider, provider_name
-from energysplit.errors import InputError, NotMeasured, nearest
+from energysplit.errors import EnergysplitError, InputError, NotMeasured, nearest
 from energysplit.types import Cost, CostProvider, LayerCase, Priceable, check_traced
 
 # Prefixes of what is measured, for amounts below one; what is counted has no thousandths.
@@ -131,7 +132,15 @@ class NetworkPricer:
     def _layer(self, name: str, case: LayerCase) -> Cost:
         cost = self._costs.get(case)
         if cost is None:
-            cost = self.provider.price(case)
+            try:
+                cost = self.provider.price(case)
+            except (EnergysplitError, MemoryError):
+                raise
+            except Exception as error:  # whatever a user's provider raises
+                raise InputError(
+                    f"cost provider {self.name!r}, layer {name!r}: {type(error).__name__}: {error} ({case}); a case "
+                    "without a price is said by raising energysplit.NotMeasured, which growth then stays below"
+                ) from error
             self._check(cost, name, case)
             self._costs[case] = cost
         return cost
@@ -186,7 +195,7 @@ def _wrong(cost: object, unit: str, what: str, otherwise: str) -> str:
         return f"{what} is in {cost.unit!r}, but the provider's unit is {unit!r}"
     for part in ("value", "low", "high"):
         number = getattr(cost, part)
-        if number is None or not math.isfinite(number) or number < 0:
+        if not isinstance(number, Real) or not math.isfinite(number) or number < 0:
             return f"the {what}'s {part} is {number!r}, expected a finite number of at least 0; {otherwise}"
     if not cost.low <= cost.value <= cost.high:
         return f"the {what} {cost.value!r} is outside its own interval, {cost.low!r} to {cost.high!r}"

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from energysplit.errors import InputError, nearest
+from energysplit.errors import EnergysplitError, InputError, nearest
 from energysplit.types import CostProvider
 
 P = TypeVar("P", bound=type)
@@ -160,14 +160,24 @@ def _make(label: str, factory: Any, arguments: Mapping[str, Any]) -> Any:
         signature = inspect.signature(factory)
     except ValueError:
         # Some built-in callables have no signature; they are then simply called.
-        return factory(**arguments)
+        return _made(label, factory, arguments)
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise InputError(
             f"{label}: {error}; given: {_listed(arguments) or 'no options'}, expected: {_taken(signature)}"
         ) from error
-    return factory(**arguments)
+    return _made(label, factory, arguments)
+
+
+def _made(label: str, factory: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return factory(**arguments)
+    except (EnergysplitError, MemoryError):
+        raise
+    except Exception as error:  # whatever a user's provider raises, such as a table that is not there
+        given = _listed(arguments) or "no options"
+        raise InputError(f"{label}: can't be made with {given}: {type(error).__name__}: {error}") from error
 
 
 def _check(label: str, provider: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from PIL import Image
@@ -117,7 +118,7 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
         path, label = self.files[index]
         try:
             with Image.open(path, formats=_FORMATS) as file:
-                image = file.convert("RGB")
+                image = _coloured(file)
         except MemoryError:
             if not _room():
                 raise
@@ -135,6 +136,20 @@ class _Decoder(Dataset[tuple[Tensor, int] | DataError]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.augmented(image), label
+
+
+def _coloured(file: Image.Image) -> Image.Image:
+    """The image in 8-bit colour; an alpha channel is dropped.
+
+    Raises:
+        ValueError: its numbers are of 32 bits, and nobody says which of them is white.
+    """
+    if file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM")):
+        # Pillow's own conversion cuts off at 255, which makes a 16-bit image white.
+        return Image.fromarray((np.asarray(file) // 257).astype(np.uint8)).convert("RGB")
+    if file.mode in ("I", "F"):
+        raise ValueError(f"numbers of 32 bits, mode {file.mode!r}, where 8 or 16 bits a channel are expected")
+    return file.convert("RGB")
 
 
 def _room() -> bool:

@@ -132,6 +132,11 @@ def _checked(recipe: Recipe, session: Session) -> Setup:
     )
     _check_images(recipe, len(splits.train), session.processes)
     seed = _seed(recipe, splits)
+    if not any(parameter.requires_grad for parameter in seed.module.parameters()):
+        raise InputError(
+            f"model {recipe.model.name!r}: no parameter is trained (requires_grad is False for all of them); expected: "
+            "one that trains. Leave out requires_grad_(False) where it is built"
+        )
     if recipe.index.method == "exact" and recipe.growth.stages > 0 and recipe.baseline is None:
         exact.check_size(layout(recipe, seed).shapes)
     if recipe.growth.stages > 0 and recipe.baseline is None:

@@ -19,14 +19,14 @@ def build(name: str, args: Mapping[str, Any]) -> nn.Module:
 
     Raises:
         InputError: no such module or callable, other arguments than it takes, or what it makes is no module; or making
-            it raised a TypeError or ValueError.
+            it raised an error.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute.isidentifier():
         raise InputError(f"model {name!r}: expected 'module:callable', such as 'my_models:SmallNet'")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever the user's module runs
         raise InputError(
             f"model {name!r}: module {module_name!r} can't be imported ({error}); "
             "install it or put its folder on PYTHONPATH"
@@ -43,7 +43,9 @@ def build(name: str, args: Mapping[str, Any]) -> nn.Module:
     _check_arguments(name, builder, args)
     try:
         made = builder(**args)
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the user's code raises, such as weights that do not fit or are not there
         raise InputError(
             f"model {name!r}: {_place(error)}{type(error).__name__}: {error}; does it take "
             f"{', '.join(f'{key} = {value!r}' for key, value in args.items()) or 'no arguments'} (model.args)?"

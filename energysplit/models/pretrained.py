@@ -54,7 +54,8 @@ def load_weights(
         renamed: a name in the file -> a name in the module.
 
     Raises:
-        InputError: the file can't be read as tensors, or tensors are missing, left over, or of another shape.
+        InputError: the file can't be read as tensors, or tensors are missing, left over, of another shape
+            or not finite.
     """
     given = {renamed(name): tensor for name, tensor in _read(file).items()}
     own = module.state_dict()
@@ -75,6 +76,13 @@ def load_weights(
                 f"weights {file} {what} {', '.join(found[:3])}{more}; "
                 "expected: those of this model with these arguments"
             )
+    broken = sorted(name for name in given.keys() & own.keys() if not given[name].isfinite().all())
+    if broken:
+        raise InputError(
+            f"weights {file}: {broken[0]} holds numbers that are not finite ({len(broken)} of {len(given)} "
+            "tensors do); "
+            "expected: those of a training that did not diverge"
+        )
     with torch.no_grad():
         for name, tensor in own.items():
             if name in given and name not in kept:

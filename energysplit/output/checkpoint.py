@@ -75,10 +75,13 @@ def save(net: Network, folder: Path | str) -> Path:
     """The folder, holding the network; an earlier checkpoint in it is replaced atomically (see `atomic_folder`).
 
     Raises:
-        InputError: the folder holds other files, which would be lost, or the network can't be written as plain data.
+        InputError: the folder is a file or holds other files, which would be lost, or the network can't be written as
+            plain data.
     """
     check_traced(net)
     folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; a checkpoint is a folder, give a new one")
     others = (
         sorted({entry.name for entry in folder.iterdir()} - {NETWORK_FILE, WEIGHTS_FILE}) if folder.exists() else []
     )

@@ -57,12 +57,16 @@ def export_with_parity(
     Raises:
         CheckFailed: ONNX Runtime computes something else, or the exporter failed; no file is written, and an older
             file at `path` stays as it was.
-        InputError: `batch` is below 1, the network does not fit one ONNX file, or a package it takes is missing.
+        InputError: `batch` is below 1, `path` is a folder or in one that is not there, the network does not fit one
+            ONNX file, or a package it takes is missing.
     """
     check_traced(net)
     path = Path(path)
     if batch < 1:
         raise InputError(f"batch {batch} given, at least 1 expected")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"can't be written: there is no folder {path.parent}"
+        raise InputError(f"{path} {what}; expected: a file's name, such as model.onnx, in a folder that exists")
     _require_packages()
     module = _float32_copy(net.module)
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())

@@ -62,7 +62,7 @@ def capture(
         use: called once for each segment, the last ones of the network first.
 
     Raises:
-        InputError: the loss is not a finite scalar.
+        InputError: the loss is not a finite scalar, or has no gradient.
     """
     steps: dict[fx.Node, list[tuple[_Pending, Step]]] = {}
     pending = [_Pending(segment, use, mixed) for segment in segments]
@@ -107,17 +107,29 @@ def capture(
                     env.pop(source, None)  # one that a batch norm was folded into never was there
                     norms.pop(source, None)
         loss = loss_fn(fx.map_arg(net.output, env.__getitem__), target)
-        if loss.dim() != 0 or not torch.isfinite(loss):
-            raise InputError(
-                f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; "
-                "one finite mean loss is expected"
-            )
+        check_loss(loss, len(x))
         env.clear()
         norms.clear()
-        if loss.requires_grad:
-            torch.autograd.grad(loss, anchor, allow_unused=True)
+        torch.autograd.grad(loss, anchor, allow_unused=True)
         for each in pending:
             each.finish()  # those that the loss does not depend on
+
+
+def check_loss(loss: Tensor, images: int) -> None:
+    """Refuse what is no mean loss of a batch, or was cut off from the network's outputs.
+
+    Raises:
+        InputError: the loss is not a finite scalar, or has no gradient.
+    """
+    if loss.dim() != 0 or not torch.isfinite(loss):
+        raise InputError(
+            f"the loss on a batch of {images} images is {loss.detach().tolist()!r}; one finite mean loss is expected"
+        )
+    if not loss.requires_grad:
+        raise InputError(
+            f"the loss on a batch of {images} images has no gradient; expected: one that is computed from the "
+            "network's outputs by torch's operations, without detach(), item() or no_grad()"
+        )
 
 
 class _Pending:

@@ -93,6 +93,8 @@ def splitting_index(
         OutOfMemory: memory ran out with the smallest batches, too.
     """
     check_traced(net)
+    if torch.is_inference_mode_enabled():
+        raise InputError("torch.inference_mode() is on, and splitting indices need gradients; leave it for them")
     if method not in METHODS:
         raise InputError(f"index method {method!r} given: {nearest(method, METHODS)}")
     if method == FRESH and (signed or linear == "outgoing"):

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from energysplit.errors import InputError
 from energysplit.graph import Network
 from energysplit.graph.channels import channel_map
 from energysplit.graph.edit import Move, duplicate
@@ -26,7 +25,7 @@ from energysplit.graph.network import Role, Slot, tensor_of
 from energysplit.graph.trace import evaluating
 from energysplit.kinds import FRESH
 from energysplit.splitting.batches import cut, fewest
-from energysplit.splitting.capture import Loss
+from energysplit.splitting.capture import Loss, check_loss
 from energysplit.splitting.layout import Layout, Vectors, weight_name
 from energysplit.splitting.operator import dots, normalise
 from energysplit.splitting.precision import at_least_float32, check_precision, mixed
@@ -206,13 +205,7 @@ class _Beside:
         with evaluating(module), norms_of(module, self.statistics), mixed(self.precision, self.device):
             with torch.enable_grad():
                 loss = self.loss_fn(module(x.to(self.device)), target.to(self.device))
-            if loss.dim() != 0 or not torch.isfinite(loss):
-                raise InputError(
-                    f"the loss on a batch of {len(x)} images is {loss.detach().tolist()!r}; one finite mean loss is "
-                    "expected"
-                )
-            if not loss.requires_grad:  # it depends on none of them
-                return self._nothing()
+            check_loss(loss, len(x))
             # Inside: what is computed again on the way back is to be what it was.
             found = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
         gradients = {

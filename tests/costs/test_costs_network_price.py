@@ -142,6 +142,7 @@ def test_sums_and_maxima() -> None:
         (Cost.exact(float("nan"), "J"), r"value is nan, expected a finite number of at least 0"),
         (Cost.exact(float("inf"), "J"), r"value is inf, expected a finite"),
         (Cost.exact(-1.0, "J"), r"value is -1\.0, expected a finite"),
+        (Cost("1", "J", 0.0, 1.0, "measured"), r"value is '1', expected a finite"),  # type: ignore[arg-type]
         (Cost(None, "J", 0.0, 1.0, "measured"), r"value is None, expected a finite"),  # type: ignore[arg-type]
         (Cost(1.0, "J", float("nan"), 1.0, "measured"), r"low is nan, expected a finite"),
         (Cost(3.0, "J", 1.0, 2.0, "measured"), r"the price 3\.0 is outside its own interval, 1\.0 to 2\.0"),
@@ -152,6 +153,17 @@ def test_prices_no_provider_may_give(answer: object, message: str) -> None:
         price(TwoLayers(), Answer(answer))
     assert "cost provider 'Answer', layer 'conv'" in str(raised.value)
     assert "LayerCase(op='conv2d'" in str(raised.value)
+
+
+def test_what_a_provider_raises_is_said_with_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: Answer, case: LayerCase) -> Cost:
+        return {"linear": Cost.exact(1.0, "J")}[case.op]
+
+    monkeypatch.setattr(Answer, "price", failing)
+    with pytest.raises(
+        InputError, match=r"provider 'Answer', layer 'conv': KeyError: 'conv2d' .*energysplit.NotMeasured"
+    ):
+        price(TwoLayers(), Answer(Cost.exact(1.0, "J")))
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_unknown_names(name: str, message: str) -> None:
         cost_provider(name)
 
 
+def test_what_a_providers_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_costs.py").write_text(
+        "class Table:\n    unit = 'J'\n    def __init__(self, file):\n        self.text = open(file).read()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"Table': can't be made with file='none.csv': FileNotFoundError: .*none.csv"):
+        cost_provider("their_costs:Table", file="none.csv")
+
+
 def test_options_a_built_in_does_not_take() -> None:
     with pytest.raises(InputError, match=r"cost 'macs': .*given: profile='phone', expected: no options"):
         cost_provider("macs", profile="phone")

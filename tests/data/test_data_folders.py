@@ -175,6 +175,30 @@ def test_image_folder_messages(folder_root, tmp_path):
         data.load("image_folder", root=copy)
 
 
+def test_16_bits_are_read_as_8_are_and_32_are_refused(folder_root, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8)
+    wide = pixels.astype(np.uint16) * 257
+
+    def first(image, name):
+        copy = tmp_path / name
+        shutil.copytree(folder_root, copy)
+        (copy / "val" / "blue" / "0.png").unlink()
+        image.save(copy / "val" / "blue" / f"0.{name}")
+        (x, _), *_ = data.load("image_folder", root=copy, image_size=16, workers=0).test.batches(1)
+        return x
+
+    expected = first(Image.fromarray(pixels), "bmp")
+    assert expected.std() > 0.1
+    for name in ("png", "tiff"):
+        assert torch.equal(first(Image.fromarray(wide), name), expected), name
+    for kind in (np.int32, np.float32):
+        with pytest.raises(
+            DataError, match=r"0.tif can't be read \(numbers of 32 bits, mode '[IF]', where 8 or 16 bits"
+        ):
+            first(Image.fromarray(pixels.astype(kind)), "tif")
+        shutil.rmtree(tmp_path / "tif")
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_named(folder_root, tmp_path, workers):
     copy = tmp_path / "copy"

@@ -123,6 +123,16 @@ def test_what_the_users_builder_raises_is_said_with_its_place(tmp_path, monkeypa
     )
     with pytest.raises(InputError, match=said):
         models.build("their_nets:make", widths=3)
+    (tmp_path / "their_weights.py").write_text(
+        "import torch\n\ndef make(file):\n    net = torch.nn.Linear(2, 3)\n"
+        "    net.load_state_dict(torch.load(file) if file else {})\n    return net\n"
+    )
+    for file, error in (
+        ("none.pt", "line 5: FileNotFoundError: .*none.pt"),
+        ("", "line 5: RuntimeError: .*Missing key"),
+    ):
+        with pytest.raises(InputError, match=rf"(?s)model 'their_weights:make': their_weights.py, {error}"):
+            models.build("their_weights:make", file=file)
     with pytest.raises(InputError, match=r"torch.nn:Linear': linear.py, line \d+: TypeError"):
         models.build("torch.nn:Linear", in_features="three", out_features=2)
 

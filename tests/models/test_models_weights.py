@@ -129,6 +129,10 @@ def test_weights_that_do_not_fit_are_refused_by_name(trained, tmp_path):
     cases = {
         "lack classifier.1.bias, classifier.1.weight, features.0.bias and 49 more": {"weight": torch.ones(2)},
         "have unknown extra, more": {**state, "more": torch.ones(1), "extra": torch.ones(1)},
+        ": features.0.bias holds numbers that are not finite \\(1 of 52 tensors do\\)": {
+            **state,
+            "features.0.bias": state["features.0.bias"] / 0,
+        },
         "have tensors of another shape: features.0.bias 3 for 64": {**state, "features.0.bias": torch.ones(3)},
     }
     # A classifier that the file lacks is one of other classes; here all is missing.

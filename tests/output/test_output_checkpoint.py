@@ -84,6 +84,13 @@ def test_networks_of_whole_numbers_are_read_back_and_exported(tmp_path: Path, dt
     torch.testing.assert_close(torch.from_numpy(found), loaded.module(tokens).detach())
 
 
+def test_a_file_is_no_place_for_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("kept")
+    with pytest.raises(InputError, match=r"net.py is a file; a checkpoint is a folder"):
+        save(grown(), tmp_path / "net.py")
+    assert (tmp_path / "net.py").read_text() == "kept"
+
+
 def test_a_loaded_network_can_be_saved_and_split_again(tmp_path: Path) -> None:
     net = grown()
     save(net, tmp_path / "one")

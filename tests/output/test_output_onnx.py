@@ -49,6 +49,13 @@ def test_export_is_one_checked_file(exported: tuple[Network, Path]) -> None:
     assert all(module.training for module in net.module.modules())
 
 
+@pytest.mark.parametrize(("name", "message"), [("", "is a folder"), ("none/model.onnx", "there is no folder .*none;")])
+def test_places_that_are_no_file_are_refused(exported: tuple[Network, Path], name: str, message: str) -> None:
+    net, path = exported
+    with pytest.raises(InputError, match=message):
+        export_onnx(net, path.parent / name)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_any_batch_size(exported: tuple[Network, Path], batch: int) -> None:
     net, path = exported

@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import energysplit as es
 from energysplit import models
+from energysplit.errors import InputError
 from energysplit.graph.activations import _MODULES, of_module
 from energysplit.splitting.curvature import derivatives
 from energysplit.splitting.operator import SplittingOperator
@@ -63,6 +64,15 @@ def test_what_the_loss_does_not_depend_on_has_no_curvature():
     applied = operator.apply(vectors)
     assert applied["used.0"].abs().min() > 0
     assert all(not v.any() for name, v in applied.items() if name.startswith("loose"))
+
+
+@pytest.mark.parametrize("method", ["lobpcg", "fresh"])
+def test_a_loss_that_was_cut_off_is_refused(method):
+    net, batch = cases.network("cnn"), cases.images(8)
+    with pytest.raises(InputError, match=r"loss on a batch of 8 images has no gradient; .*without detach\(\)"):
+        es.splitting_index(net, [batch], lambda output, y: F.cross_entropy(output.detach(), y), method=method)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"inference_mode\(\) is on"):
+        es.splitting_index(net, [batch], F.cross_entropy, method=method)
 
 
 class Ended(torch.autograd.Function):
