@@ -16,11 +16,13 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from energysplit.errors import CheckpointError, EnergysplitError, InputError, first_complaint
 from energysplit.graph import Network, trace
 from energysplit.graph.copied import copied
 from energysplit.graph.edit import resized, shapes_at
+from energysplit.graph.trace import evaluating
 from energysplit.hardware.detect import package_version
 from energysplit.models import built_in, rebuild, shapes
 from energysplit.output.atomic import atomic_folder, write_text
@@ -37,6 +39,12 @@ _LARGEST_EXAMPLE = 1 << 22
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # masks, counters
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, *_WHOLE)
+
+# A few outputs on fixed inputs, by which a model whose code has changed is found out: how many, and how far they may
+# differ of the largest, between machines and devices.
+_OUTPUTS = 16
+_TOLERANCE = {torch.float16: 0.05, torch.bfloat16: 0.05}
+_TOLERANCE_ELSE = 0.01
 
 _Positive = Annotated[int, Field(ge=1)]
 
@@ -60,7 +68,7 @@ class _Example(_Section):
 
 
 class _Description(_Section):
-    """`network.json`. checksum: SHA-256 of everything else in it."""
+    """`network.json`. outputs: see `_outputs`; None in older files. checksum: SHA-256 of everything else in it."""
 
     format_version: Literal[1]
     builder: _Builder | None
@@ -68,6 +76,7 @@ class _Description(_Section):
     example_input: _Example
     versions: dict[str, str]
     weights_sha256: str
+    outputs: list[float] | None = None
     checksum: str
 
 
@@ -124,6 +133,7 @@ def write(net: Network, folder: Path | str) -> str:
         },
         "versions": {name: version or "not installed" for name, version in found.items()},
         "weights_sha256": digest,
+        "outputs": _outputs(net),
     }
     try:
         # Read back, so that what is refused when loading is refused when saving.
@@ -170,6 +180,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> Network:
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE} does not fit the network: {error}") from error
     net.module.eval()
+    _check_outputs(net, description.outputs, folder)
     return net
 
 
@@ -264,6 +275,39 @@ def _check_widths(net: Network, widths: Mapping[str, int], tensors: Mapping[str,
                 f"{folder / WEIGHTS_FILE}: tensor {name!r} has shape {list(tensors[name].shape)}, {shape} expected "
                 f"from the widths in {NETWORK_FILE}"
             )
+
+
+def _outputs(net: Network) -> list[float] | None:
+    """Some of the network's outputs in eval mode on inputs that are always the same; None if they are not numbers."""
+    generator, example = torch.Generator().manual_seed(0), net.example_input
+    if example.is_floating_point():
+        x = torch.randn(example.shape, generator=generator).to(example.dtype)
+    else:
+        x = torch.randint(2, example.shape, generator=generator, dtype=example.dtype)
+    device = next(net.module.parameters()).device
+    try:
+        with torch.no_grad(), evaluating(net.module), torch.random.fork_rng(devices=[]):
+            leaves = tree_leaves(net.module(x.to(device)))
+            flat = torch.cat([leaf.flatten().cpu().double() for leaf in leaves if isinstance(leaf, Tensor)])
+    except Exception:  # a model of the user's may refuse inputs that are no data
+        return None
+    flat = flat[:: max(1, len(flat) // _OUTPUTS)][:_OUTPUTS]
+    return [float(f"{number:.6g}") for number in flat.tolist()] if flat.isfinite().all() else None
+
+
+def _check_outputs(net: Network, saved: list[float] | None, folder: Path) -> None:
+    """Refuse a model that fits the weights and computes something else than the one that was saved."""
+    found = _outputs(net)
+    if saved is None or found is None:
+        return
+    expected, now = torch.tensor(saved), torch.tensor(found)
+    same = expected.shape == now.shape
+    away = float((expected - now).abs().max() / expected.abs().max().clamp_min(1e-12)) if same else float("inf")
+    if away > _TOLERANCE.get(next(net.module.parameters()).dtype, _TOLERANCE_ELSE):
+        raise CheckpointError(
+            f"{folder}: the model computes something else than the one that was saved with these weights (its outputs "
+            f"differ by {away:.2g} of the largest); was its code changed since? Use the code of then, or grow anew"
+        )
 
 
 def _state(net: Network) -> dict[str, Any]:

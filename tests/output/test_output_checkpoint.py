@@ -84,6 +84,28 @@ def test_networks_of_whole_numbers_are_read_back_and_exported(tmp_path: Path, dt
     torch.testing.assert_close(torch.from_numpy(found), loaded.module(tokens).detach())
 
 
+class Rewritten(nn.Module):
+    """A model whose code changes without a change to any weight's shape."""
+
+    def __init__(self, activation: nn.Module, padding: int = 1) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3, padding=padding)
+        self.activation, self.out = activation, nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.activation(self.b(self.activation(self.a(x)))).mean((2, 3)))
+
+
+def test_a_model_that_was_changed_since_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = split(trace(Rewritten(nn.SiLU()), torch.randn(2, 3, 9, 9)), {"a": [1]})
+    folder = save(net, tmp_path / "net")
+    assert load(folder, model=Rewritten(nn.SiLU())).widths == net.widths
+    for other in (Rewritten(nn.ReLU()), Rewritten(nn.SiLU(), padding=2)):
+        with pytest.raises(CheckpointError, match=r"net: the model computes something else .*was its code changed"):
+            load(folder, model=other)
+
+
 def test_a_file_is_no_place_for_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("kept")
     with pytest.raises(InputError, match=r"net.py is a file; a checkpoint is a folder"):
