@@ -6,6 +6,7 @@ costs are not added but compared (peak memory) declares `combine = "max"`.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ P = TypeVar("P", bound=type)
 _registered: dict[str, type] = {}
 
 COMBINE = ("sum", "max")
+ABILITIES = ("combine", "every_operation", "overhead", "network_error", "multiple_of", "provenance")
 WHERE_GIVEN = "in a recipe under [hardware]; on the command line --tables, --profile"
 """Where a provider's tables and profile are given, other than as its arguments; for messages."""
 
@@ -75,7 +77,7 @@ def cost_provider(provider: str | CostProvider, profile: object = None, **option
 
     Raises:
         InputError: unknown name, module or class; options the class does not take; or an object that has no `unit`
-            (a word) and `price(case)`, or another `combine` than "sum" or "max".
+            (a word) and `price(case)`, or whose `combine` or `multiple_of` is none, or that misspells an ability.
     """
     arguments = dict(options) if profile is None else {"profile": profile, **options}
     if isinstance(provider, str):
@@ -191,6 +193,19 @@ def _check(label: str, provider: Any) -> None:
         raise InputError(
             f"{label}: combine is {combine!r}; expected 'sum' (layers add up) or 'max' (the largest counts)"
         )
+    multiple = getattr(provider, "multiple_of", None)
+    numbers = list(multiple.values()) if isinstance(multiple, Mapping) else [1 if multiple is None else multiple]
+    if not all(isinstance(number, int) and number >= 1 for number in numbers):
+        raise InputError(
+            f"{label}: multiple_of is {multiple!r}; expected a whole number of at least 1, or one a kind of layer"
+        )
+    own = [word for word in dir(provider) if not word.startswith("_")]
+    for ability in ABILITIES:
+        close = [] if ability in own else difflib.get_close_matches(ability, own, n=1, cutoff=0.9)
+        if close:
+            raise InputError(
+                f"{label}: has {close[0]!r}, which nothing reads; did you mean {ability!r}? Else rename it"
+            )
 
 
 def _address(kind: type) -> str:

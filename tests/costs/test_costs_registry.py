@@ -115,6 +115,20 @@ def test_what_a_providers_constructor_raises_is_said(tmp_path: Path, monkeypatch
         cost_provider("their_costs:Table", file="none.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("every_operations", True, "has 'every_operations', which nothing reads; did you mean 'every_operation'"),
+        ("multiple_of", "8", "multiple_of is '8'; expected a whole number of at least 1"),
+        ("multiple_of", {"conv2d": 0}, "multiple_of is {'conv2d': 0}; expected a whole number"),
+    ],
+)
+def test_what_a_provider_says_of_itself_is_checked(name: str, value: object, message: str) -> None:
+    provider = type("Theirs", (), {"unit": "J", "price": lambda self, case: Cost.exact(1.0, "J"), name: value})()
+    with pytest.raises(InputError, match=message):
+        cost_provider(provider)
+
+
 def test_options_a_built_in_does_not_take() -> None:
     with pytest.raises(InputError, match=r"cost 'macs': .*given: profile='phone', expected: no options"):
         cost_provider("macs", profile="phone")
