@@ -129,7 +129,7 @@ class Splits:
     """The three parts of a data set, and what is the same for all.
 
     image_shape: (channels, height, width). mean, std: per channel, of pixels between 0 and 1; inputs are
-    (pixel - mean) / std.
+    (pixel - mean) / std. files: SHA-256 of the names of classes and files where the set is a folder of the user's own.
     """
 
     train: Split
@@ -140,6 +140,7 @@ class Splits:
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    files: str = ""
 
 
 def divide(targets: Int[Tensor, " images"], share: float, *, seed: int) -> tuple[Tensor, Tensor]:

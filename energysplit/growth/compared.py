@@ -6,6 +6,7 @@ from pathlib import Path
 
 from energysplit.errors import RunError
 from energysplit.growth.journal import read
+from energysplit.growth.noted import DATA_FILE, DATA_KEY, noted
 from energysplit.output.comparison import ComparedRun
 from energysplit.output.measured import read_measured
 from energysplit.recipe import completed
@@ -32,4 +33,5 @@ def read_run(run: Path) -> ComparedRun:
     # A measurement of another stage's network says nothing about this one.
     if measured is not None and (not records or measured.weights_sha256 != records[-1].weights_sha256):
         measured = None
-    return ComparedRun(str(run), recipe, records, measured, on_the_way(saved_changes(run)))
+    files = noted(run / DATA_FILE, DATA_KEY) if (run / DATA_FILE).exists() else ""
+    return ComparedRun(str(run), recipe, records, measured, on_the_way(saved_changes(run)), files)

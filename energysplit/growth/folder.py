@@ -6,6 +6,7 @@
     stages/N/         trained network, optimiser state, splitting indices of stage N
     measured.json     what model.onnx was measured to cost, beside what was predicted
     progress/         network, optimiser state and what else goes on, after the last epoch of the stage being trained
+    data.json         which images it is trained on, where the recipe names a folder of them
     teacher.json      the network it learns from too, where the recipe names one
     reference.json    the sizes of another run that it takes, where the recipe names one
     tensorboard/      curves, where the recipe asks for them

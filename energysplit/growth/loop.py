@@ -22,6 +22,7 @@ from energysplit.growth.evaluation import evaluated
 from energysplit.growth.folder import RunFolder, TrainingState, check_folder
 from energysplit.growth.following import Following, again, beginning, following
 from energysplit.growth.measured import measure_run
+from energysplit.growth.noted import DATA_FILE, DATA_KEY, hold
 from energysplit.growth.notes import Notes
 from energysplit.growth.setup import Setup, prepare
 from energysplit.output.onnx_export import export_with_parity
@@ -94,6 +95,15 @@ def _grow(setup: Setup, path: Path, resume: bool, change: bool, progress: Progre
         held.enter_context(folder.opened(recipe, resume, change))
         for text in setup.priced.warnings:
             warn(text)
+        if setup.splits.files:
+            root = str(recipe.data.root)
+            hold(
+                path / DATA_FILE,
+                {"root": root, DATA_KEY: setup.splits.files},
+                DATA_KEY,
+                f"run folder {path} was started with other images than {root} holds now: other files, or other class "
+                f"folders ({DATA_FILE}); put those back, or choose another folder with --run",
+            )
         if setup.teacher is not None:
             setup.teacher.hold(path)
         if (sizes := setup.baseline.reference if setup.baseline else setup.sizes) is not None:

@@ -6,7 +6,6 @@ other sizes than it began with would not end where it was going, so it notes the
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from energysplit.costs import NetworkPricer, amount
 from energysplit.errors import RecipeError, RunError
 from energysplit.graph import Network
 from energysplit.growth import journal
-from energysplit.output.atomic import write_text
+from energysplit.growth.noted import hold
 from energysplit.output.sizes import REFERENCE_FILE, sizes_digest
-from energysplit.plain_data import read_json
 from energysplit.recipe.saved import RECIPE_FILE, saved_recipe
 from energysplit.records import JOURNAL_FILE, CostRecord, GrowthRecord
 from energysplit.types import CostProvider
@@ -97,22 +95,16 @@ class Reference:
         Raises:
             RunError: the run was started with other sizes, or the note can't be read.
         """
-        file = run / REFERENCE_FILE
         digest = sizes_digest(
             (record.widths, {name: price.value for name, price in record.prices.items()}) for record in self.records
         )
-        if not file.exists():
-            write_text(file, json.dumps({"run": str(self.run), "sizes_sha256": digest}, indent=2) + "\n")
-            return
-        try:
-            old = read_json(file)["sizes_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} can't be read ({error}); choose another folder with --run") from error
-        if old != digest:
-            raise RunError(
-                f"run folder {run} was started with other sizes than {self.run} has now ({REFERENCE_FILE}); put that "
-                "run back, remove this folder, or choose another with --run"
-            )
+        hold(
+            run / REFERENCE_FILE,
+            {"run": str(self.run), "sizes_sha256": digest},
+            "sizes_sha256",
+            f"run folder {run} was started with other sizes than {self.run} has now ({REFERENCE_FILE}); put that "
+            "run back, remove this folder, or choose another with --run",
+        )
 
 
 def read_reference(path: str | Path, key: str, stages: int) -> Reference:

@@ -6,7 +6,6 @@ weights it was, because a run that goes on with other ones would not end where i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import torch
 from energysplit import data, models
 from energysplit.errors import CheckpointError, RecipeError, RunError
 from energysplit.graph import Network
+from energysplit.growth.noted import hold
 from energysplit.output import checkpoint
-from energysplit.output.atomic import sha256_of, write_text
-from energysplit.plain_data import read_json
+from energysplit.output.atomic import sha256_of
 from energysplit.recipe.saved import run_of_stage, saved_recipe, stage_folders
 from energysplit.recipe.schema import TeacherRecipe
 from energysplit.train.distillation import Distillation
@@ -44,20 +43,13 @@ class Teacher:
         Raises:
             RunError: the run was started with other weights, or the note can't be read.
         """
-        file = run / TEACHER_FILE
-        facts = {"folder": str(self.folder), "weights_sha256": self.weights_sha256}
-        if not file.exists():
-            write_text(file, json.dumps(facts, indent=2) + "\n")
-            return
-        try:
-            old = read_json(file)["weights_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} can't be read ({error}); choose another folder with --run") from error
-        if old != self.weights_sha256:
-            raise RunError(
-                f"run folder {run} was started with other weights of the teacher than {self.folder} holds now "
-                f"({TEACHER_FILE}); put those back, or choose another folder with --run"
-            )
+        hold(
+            run / TEACHER_FILE,
+            {"folder": str(self.folder), "weights_sha256": self.weights_sha256},
+            "weights_sha256",
+            f"run folder {run} was started with other weights of the teacher than {self.folder} holds now "
+            f"({TEACHER_FILE}); put those back, or choose another folder with --run",
+        )
 
 
 def load_teacher(recipe: TeacherRecipe, splits: data.Splits, session: Session) -> Teacher:

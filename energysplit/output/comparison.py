@@ -67,7 +67,8 @@ class ComparedRun:
     """A run as it lies on the disk.
 
     folder: as it was given. recipe: resolved, of the last stage. records: journal, at least one stage. measured: of the
-    exported model of the last stage; None if there is none. changes: of the recipe, while the run went on.
+    exported model of the last stage; None if there is none. changes: of the recipe, while the run went on. files:
+    digest of the names of its images' files, where the recipe names a folder of them.
     """
 
     folder: str
@@ -75,6 +76,7 @@ class ComparedRun:
     records: tuple[GrowthRecord, ...]
     measured: MeasuredRun | None = None
     changes: tuple[RecipeChange, ...] = ()
+    files: str = ""
 
     def __post_init__(self) -> None:
         if not self.records:

@@ -63,6 +63,8 @@ def _must_agree(run: ComparedRun, costs: Iterable[CostName]) -> dict[str, Any]:
     found["validation images"] = last.validation.images
     if last.test is not None:
         found["test images"] = last.test.images
+    if run.files:
+        found["images (digest of the files' names)"] = run.files[:12]
     found["epochs in total"] = run.epochs
     for name in costs:
         if name.measured:
