@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
 from energysplit.errors import InputError
 from energysplit.graph import Network
@@ -62,7 +63,7 @@ def capture(
         use: called once for each segment, the last ones of the network first.
 
     Raises:
-        InputError: the loss is not a finite scalar, or has no gradient.
+        InputError: the loss is not a finite scalar, or has no gradient though the output has one.
     """
     steps: dict[fx.Node, list[tuple[_Pending, Step]]] = {}
     pending = [_Pending(segment, use, mixed) for segment in segments]
@@ -106,26 +107,30 @@ def capture(
                 if last[source] is op.node and not any(user.op == "output" for user in source.users):
                     env.pop(source, None)  # one that a batch norm was folded into never was there
                     norms.pop(source, None)
-        loss = loss_fn(fx.map_arg(net.output, env.__getitem__), target)
-        check_loss(loss, len(x))
+        output = fx.map_arg(net.output, env.__getitem__)
+        loss = loss_fn(output, target)
+        check_loss(loss, output, len(x))
+        del output
         env.clear()
         norms.clear()
-        torch.autograd.grad(loss, anchor, allow_unused=True)
+        if loss.requires_grad:
+            torch.autograd.grad(loss, anchor, allow_unused=True)
         for each in pending:
             each.finish()  # those that the loss does not depend on
 
 
-def check_loss(loss: Tensor, images: int) -> None:
-    """Refuse what is no mean loss of a batch, or was cut off from the network's outputs.
+def check_loss(loss: Tensor, output: Any, images: int) -> None:
+    """Refuse what is no mean loss of a batch, or was cut off from the network's output.
 
     Raises:
-        InputError: the loss is not a finite scalar, or has no gradient.
+        InputError: the loss is not a finite scalar, or has no gradient though the output has one.
     """
     if loss.dim() != 0 or not torch.isfinite(loss):
         raise InputError(
             f"the loss on a batch of {images} images is {loss.detach().tolist()!r}; one finite mean loss is expected"
         )
-    if not loss.requires_grad:
+    follows = any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_leaves(output))
+    if follows and not loss.requires_grad:
         raise InputError(
             f"the loss on a batch of {images} images has no gradient; expected: one that is computed from the "
             "network's outputs by torch's operations, without detach(), item() or no_grad()"

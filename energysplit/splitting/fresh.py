@@ -204,8 +204,11 @@ class _Beside:
         module = self.net.module
         with evaluating(module), norms_of(module, self.statistics), mixed(self.precision, self.device):
             with torch.enable_grad():
-                loss = self.loss_fn(module(x.to(self.device)), target.to(self.device))
-            check_loss(loss, len(x))
+                output = module(x.to(self.device))
+                loss = self.loss_fn(output, target.to(self.device))
+            check_loss(loss, output, len(x))
+            if not loss.requires_grad:  # it depends on none of them
+                return self._nothing()
             # Inside: what is computed again on the way back is to be what it was.
             found = torch.autograd.grad(loss, list(self.weights.values()), allow_unused=True)
         gradients = {
