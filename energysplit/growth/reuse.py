@@ -15,6 +15,7 @@ from energysplit import models
 from energysplit.errors import RunError
 from energysplit.growth import journal
 from energysplit.growth.folder import OPTIMISER_FILE, RunFolder, TrainingState
+from energysplit.growth.noted import DATA_FILE
 from energysplit.growth.teacher import TEACHER_FILE
 from energysplit.output import checkpoint
 from energysplit.output.atomic import sha256_of
@@ -49,8 +50,9 @@ def reuse_seed(finished: Path, new: Path, recipe: Recipe) -> bool:
     with folder.opened(recipe, resume=True):
         if folder.journal.exists() or (new / "progress").exists():
             return False
-        if (finished / TEACHER_FILE).exists():
-            shutil.copyfile(finished / TEACHER_FILE, new / TEACHER_FILE)
+        for note in (TEACHER_FILE, DATA_FILE):
+            if (finished / note).exists():
+                shutil.copyfile(finished / note, new / note)
         folder.save_progress(
             TrainingState(
                 stage=0,

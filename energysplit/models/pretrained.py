@@ -80,8 +80,7 @@ def load_weights(
     if broken:
         raise InputError(
             f"weights {file}: {broken[0]} holds numbers that are not finite ({len(broken)} of {len(given)} "
-            "tensors do); "
-            "expected: those of a training that did not diverge"
+            "tensors do); expected: those of a training that did not diverge"
         )
     with torch.no_grad():
         for name, tensor in own.items():

@@ -84,6 +84,13 @@ def test_networks_of_whole_numbers_are_read_back_and_exported(tmp_path: Path, dt
     torch.testing.assert_close(torch.from_numpy(found), loaded.module(tokens).detach())
 
 
+class Root(nn.Module):
+    """An activation with no number for what is below 0."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sqrt()
+
+
 class Rewritten(nn.Module):
     """A model whose code changes without a change to any weight's shape."""
 
@@ -101,7 +108,7 @@ def test_a_model_that_was_changed_since_is_refused(tmp_path: Path) -> None:
     net = split(trace(Rewritten(nn.SiLU()), torch.randn(2, 3, 9, 9)), {"a": [1]})
     folder = save(net, tmp_path / "net")
     assert load(folder, model=Rewritten(nn.SiLU())).widths == net.widths
-    for other in (Rewritten(nn.ReLU()), Rewritten(nn.SiLU(), padding=2)):
+    for other in (Rewritten(nn.ReLU()), Rewritten(nn.SiLU(), padding=2), Rewritten(Root())):
         with pytest.raises(CheckpointError, match=r"net: the model computes something else .*was its code changed"):
             load(folder, model=other)
 
